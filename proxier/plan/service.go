@@ -1,0 +1,279 @@
+package plan
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+	"espalier/proxier/ruleset"
+)
+
+// contribution is what one Service adds to the plan: chains of its own, and entries of the trees that all
+// Services share.
+type contribution struct {
+	chains ruleset.Ruleset
+	// nat table
+	frontends []entry // KUBE-SERVICES
+	nodePorts []entry // KUBE-NODEPORTS
+	// filter table
+	internal     []entry // KUBE-SERVICES: cluster IPs that cannot be served
+	external     []entry // KUBE-EXTERNAL-SERVICES: external IPs and VIPs that cannot be served
+	closedPorts  []entry // the same for node ports
+	firewall     []entry // KUBE-PROXY-FIREWALL: VIPs with source ranges
+	healthChecks []entry // KUBE-NODEPORTS
+	// reachable are the endpoints that some connection can be sent to.
+	reachable []netip.Addr
+}
+
+// servicePort is what the rules of one port of a Service are made of.
+type servicePort struct {
+	*contribution
+	cfg    Config
+	family ipproto.Family
+	node   model.Node
+	svc    *model.Service
+	port   model.ServicePort
+	name   string // namespace/name:port
+	hash   string // in the names of its chains
+	sel    Selection
+}
+
+// contribute plans one Service, alone.
+func contribute(e model.Entry, node model.Node, f ipproto.Family, cfg Config) *contribution {
+	c := &contribution{chains: ruleset.Ruleset{}}
+	for _, p := range e.Service.Ports {
+		sp := servicePort{
+			contribution: c, cfg: cfg, family: f, node: node, svc: e.Service, port: p,
+			name: e.Service.PortName(p),
+			sel:  Select(e.Service, p, e.Backends[p.PortKey], node),
+		}
+		sp.hash = ruleset.Hash(sp.name, p.Proto.String())
+		sp.plan()
+		for _, ep := range sp.sel.Reachable() {
+			c.reachable = append(c.reachable, ep.Addr.Addr())
+		}
+	}
+	return c
+}
+
+func (sp servicePort) plan() {
+	cluster := sp.targets(ruleset.PrefixService, sp.sel.Cluster)
+	local := sp.targets(ruleset.PrefixLocal, sp.sel.Local)
+
+	internal := cluster
+	if sp.svc.InternalLocal {
+		internal = local
+	}
+	sp.clusterIP(internal)
+
+	if !externallyAccessible(sp.svc, sp.port) {
+		sp.healthCheck()
+		return
+	}
+	served := sp.sel.Any && (!sp.svc.ExternalLocal || len(sp.sel.Local) > 0)
+	if sp.sel.Any {
+		sp.externalDestinations(sp.externalChain(cluster, local))
+	}
+	if !served {
+		sp.refuseExternal()
+	}
+	sp.healthCheck()
+}
+
+// A target sends packets to one of a set of endpoints: a rule without conditions to be added to. Where the set
+// has one endpoint that is its DNAT; else a jump to the chain that chooses.
+type target struct {
+	rule ruleset.Rule
+	ok   bool // the set is not empty
+	use  func()
+}
+
+// targets returns the target for a set of endpoints. The chain is only added when the target is used.
+func (sp servicePort) targets(prefix string, set []model.Endpoint) target {
+	b := balancer{out: sp.chains, port: sp.name, proto: sp.port.Proto, affinity: uint32(sp.svc.Affinity / time.Second)}
+	switch len(set) {
+	case 0:
+		return target{}
+	case 1:
+		return target{rule: b.to(set[0]), ok: true, use: func() {}}
+	}
+	chain := ruleset.Chain{Table: ruleset.Nat, Name: prefix + sp.hash}
+	return target{rule: ruleset.Rule{Jump: chain.Name}, ok: true, use: func() {
+		if _, done := sp.chains[chain]; !done {
+			sp.chains[chain] = b.chain(chain.Name, set)
+		}
+	}}
+}
+
+// via returns the target's rule with conditions and comment of r.
+func (t target) via(r ruleset.Rule) ruleset.Rule {
+	t.use()
+	r.Jump, r.To, r.Recent = t.rule.Jump, t.rule.To, t.rule.Recent
+	if t.rule.Proto != ipproto.UnknownProto {
+		r.Proto = t.rule.Proto
+	}
+	return r
+}
+
+// clusterIP adds the rule for the cluster IP, or the verdict where nothing can serve it.
+func (sp servicePort) clusterIP(t target) {
+	if t.ok {
+		sp.frontends = append(sp.frontends, entry{
+			key:  sp.frontend(sp.svc.ClusterIP),
+			rule: t.via(ruleset.Rule{Comment: sp.name + " cluster IP"}),
+			masq: true,
+		})
+		return
+	}
+	sp.internal = append(sp.internal, entry{key: sp.frontend(sp.svc.ClusterIP), rule: sp.verdict()})
+}
+
+// verdict is the rule for a frontend that cannot be served: refused where no endpoint exists at all, dropped
+// where one exists that the policy does not allow on this node.
+func (sp servicePort) verdict() ruleset.Rule {
+	if sp.sel.Any {
+		return ruleset.Rule{Comment: sp.name + " has no local endpoints", Jump: ruleset.Drop}
+	}
+	return ruleset.Rule{Comment: sp.name + " has no endpoints", Jump: ruleset.Reject}
+}
+
+// externalChain adds the chain that every external destination of the port leads to, and returns its name.
+func (sp servicePort) externalChain(cluster, local target) string {
+	if len(sp.externalIPs()) == 0 && len(sp.svc.VIPs) == 0 && sp.port.NodePort == 0 {
+		return "" // accessible only by external IPs that the operator has switched off
+	}
+	chain := ruleset.Chain{Table: ruleset.Nat, Name: ruleset.PrefixExternal + sp.hash}
+	var rules []ruleset.Rule
+	if !sp.svc.ExternalLocal {
+		rules = []ruleset.Rule{
+			{Comment: "masquerade traffic for " + sp.name + " external destinations", Jump: ruleset.MarkMasq},
+			cluster.via(ruleset.Rule{}),
+		}
+	} else {
+		rules = sp.shortCuts(cluster)
+		if local.ok {
+			rules = append(rules, local.via(ruleset.Rule{}))
+		}
+	}
+	sp.chains[chain] = rules
+	return chain.Name
+}
+
+// shortCuts are the rules by which pods and processes of this node reach all endpoints of a Service whose
+// external traffic policy is Local: they did not come through a load balancer that chose this node.
+func (sp servicePort) shortCuts(cluster target) []ruleset.Rule {
+	if !cluster.ok {
+		return nil
+	}
+	var rules []ruleset.Rule
+	if d := sp.cfg.Detector; d.Present() {
+		rules = append(rules, cluster.via(d.local(ruleset.Rule{Comment: "pod traffic for " + sp.name + " external destinations"})))
+	}
+	return append(rules,
+		ruleset.Rule{
+			Comment:  "masquerade LOCAL traffic for " + sp.name + " external destinations",
+			SrcLocal: true, Jump: ruleset.MarkMasq,
+		},
+		cluster.via(ruleset.Rule{Comment: "route LOCAL traffic for " + sp.name + " external destinations", SrcLocal: true}),
+	)
+}
+
+// externalDestinations adds the rules that lead external IPs, VIPs and the node port to chain.
+func (sp servicePort) externalDestinations(chain string) {
+	for _, ip := range sp.externalIPs() {
+		sp.frontends = append(sp.frontends, entry{
+			key: sp.frontend(ip), rule: ruleset.Rule{Comment: sp.name + " external IP", Jump: chain},
+		})
+	}
+	vip := chain
+	if len(sp.svc.VIPs) > 0 && len(sp.svc.SourceRanges) > 0 {
+		vip = sp.firewallChain(chain)
+	}
+	for _, ip := range sp.svc.VIPs {
+		sp.frontends = append(sp.frontends, entry{
+			key: sp.frontend(ip), rule: ruleset.Rule{Comment: sp.name + " loadbalancer IP", Jump: vip},
+		})
+		if vip != chain {
+			sp.firewall = append(sp.firewall, entry{
+				key:  sp.frontend(ip),
+				rule: ruleset.Rule{Comment: sp.name + " traffic not accepted by " + vip, Jump: ruleset.Drop},
+			})
+		}
+	}
+	if sp.port.NodePort != 0 {
+		sp.nodePorts = append(sp.nodePorts, entry{
+			key: portKey(sp.port.Proto, sp.port.NodePort), rule: ruleset.Rule{Comment: sp.name, Jump: chain},
+		})
+	}
+}
+
+// firewallChain adds the chain that lets only the source ranges pass to chain, and returns its name. What it
+// does not let pass returns untranslated, and KUBE-PROXY-FIREWALL drops it.
+func (sp servicePort) firewallChain(chain string) string {
+	fw := ruleset.Chain{Table: ruleset.Nat, Name: ruleset.PrefixFirewall + sp.hash}
+	allowed := sp.svc.SourceRanges
+	// A node that may use the VIP may use it from the VIP too: some load balancers put the VIP on an interface
+	// of the node, which then is the source (k/k#65387).
+	nodeAllowed := func(r netip.Prefix) bool { return r.Contains(sp.node.IP) }
+	if slices.ContainsFunc(allowed, nodeAllowed) {
+		allowed = slices.Clone(allowed)
+		for _, vip := range sp.svc.VIPs {
+			allowed = append(allowed, netip.PrefixFrom(vip, vip.BitLen()))
+		}
+	}
+	var entries []entry
+	for _, r := range allowed {
+		k := prefixKey(r)
+		k.source = true
+		entries = append(entries, entry{key: k, rule: ruleset.Rule{Comment: sp.name + " loadbalancer IP", Jump: chain}})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return a.key.compare(b.key) })
+	// A range within another one adds nothing.
+	kept := entries[:0]
+	for _, e := range entries {
+		if len(kept) == 0 || !kept[len(kept)-1].key.covers(e.key) {
+			kept = append(kept, e)
+		}
+	}
+	t := tree{out: sp.chains, table: fw.Table, name: func(k key) string {
+		return ruleset.PrefixFirewall + ruleset.Hash("sources of ", sp.name, " ", sp.port.Proto.String(), " ", k.prefix().String())
+	}}
+	sp.chains[fw] = append(t.root(kept),
+		ruleset.Rule{Comment: "other traffic to " + sp.name + " will be dropped by " + ruleset.ProxyFirewall})
+	return fw.Name
+}
+
+// refuseExternal adds the verdicts for external destinations that cannot be served.
+func (sp servicePort) refuseExternal() {
+	for _, ip := range slices.Concat(sp.externalIPs(), sp.svc.VIPs) {
+		sp.external = append(sp.external, entry{key: sp.frontend(ip), rule: sp.verdict()})
+	}
+	if sp.port.NodePort != 0 {
+		sp.closedPorts = append(sp.closedPorts, entry{key: portKey(sp.port.Proto, sp.port.NodePort), rule: sp.verdict()})
+	}
+}
+
+// healthCheck lets load balancers ask for local endpoints. It does not depend on connection state: a rule for
+// new connections only would not let answers pass an INPUT chain that drops by default.
+func (sp servicePort) healthCheck() {
+	if sp.svc.HealthCheckNodePort == 0 {
+		return
+	}
+	sp.healthChecks = append(sp.healthChecks, entry{
+		key:  portKey(ipproto.TCP, sp.svc.HealthCheckNodePort),
+		rule: ruleset.Rule{Comment: sp.name + " health check node port", Jump: ruleset.Accept},
+	})
+}
+
+func (sp servicePort) frontend(ip netip.Addr) key {
+	return frontendKey(netip.AddrPortFrom(ip, sp.port.Port), sp.port.Proto)
+}
+
+func (sp servicePort) externalIPs() []netip.Addr {
+	if sp.cfg.NoExternalIPs {
+		return nil
+	}
+	return sp.svc.ExternalIPs
+}
