@@ -1,0 +1,148 @@
+package watcher
+
+import (
+	"maps"
+	"time"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+)
+
+// cluster is the state of one family. The Tracker's lock guards it.
+type cluster struct {
+	family   ipproto.Family
+	node     model.Node
+	services map[model.ServiceName]*model.Service
+	// slices has those of Services that do not exist, too: they may arrive first, and slices of Services that
+	// another proxy serves always come.
+	slices map[model.ServiceName]map[model.SliceName]*model.Slice
+
+	// entries is the table of Services of the last snapshot. It has been handed out: replaced, never changed.
+	entries map[model.ServiceName]model.Entry
+	// stale names the Services whose entry is out of date; true: their slices changed, too.
+	stale map[model.ServiceName]bool
+
+	// version counts the changes. synced says that they are worth a wake-up.
+	version uint64
+	synced  bool
+	views   []*View
+}
+
+func newCluster(f ipproto.Family) cluster {
+	return cluster{
+		family:   f,
+		services: map[model.ServiceName]*model.Service{},
+		slices:   map[model.ServiceName]map[model.SliceName]*model.Slice{},
+		entries:  map[model.ServiceName]model.Entry{},
+		stale:    map[model.ServiceName]bool{},
+	}
+}
+
+// start makes the state visible to the views.
+func (c *cluster) start(now time.Time) {
+	c.synced = true
+	c.changed(now)
+}
+
+// changed counts a change that the next snapshot will show, and wakes the readers up.
+func (c *cluster) changed(now time.Time) {
+	c.version++
+	if !c.synced {
+		return
+	}
+	for _, v := range c.views {
+		v.wake(now)
+	}
+}
+
+// setService stores a Service, or forgets it if s is nil.
+func (c *cluster) setService(name model.ServiceName, s *model.Service, now time.Time) {
+	old := c.services[name]
+	if old.Equal(s) {
+		return
+	}
+	if s == nil {
+		delete(c.services, name)
+	} else {
+		c.services[name] = s
+	}
+	// Slices that change while there is no Service are not noted, so merge again when it appears.
+	c.stale[name] = c.stale[name] || old == nil || s == nil
+	c.changed(now)
+}
+
+// setSlice stores a slice whose Service is that of the slice it replaces, if there is one.
+func (c *cluster) setSlice(s *model.Slice, now time.Time) {
+	set := c.slices[s.Service]
+	if set == nil {
+		set = map[model.SliceName]*model.Slice{}
+		c.slices[s.Service] = set
+	}
+	set[s.Name] = s
+	c.slicesChanged(s.Service, now)
+}
+
+func (c *cluster) deleteSlice(s *model.Slice, now time.Time) {
+	set := c.slices[s.Service]
+	delete(set, s.Name)
+	if len(set) == 0 {
+		delete(c.slices, s.Service)
+	}
+	c.slicesChanged(s.Service, now)
+}
+
+// slicesChanged notes that the endpoints of a Service may have changed. That matters to nobody as long as the
+// Service does not exist.
+func (c *cluster) slicesChanged(name model.ServiceName, now time.Time) {
+	if c.services[name] == nil {
+		return
+	}
+	c.stale[name] = true
+	c.changed(now)
+}
+
+// publish brings entries up to date and tells the views which Services changed.
+func (c *cluster) publish() {
+	var entries map[model.ServiceName]model.Entry // a copy, made for the first real difference
+	for name := range c.stale {
+		old, existed := c.entries[name]
+		entry, exists := c.entry(name, old)
+		if exists == existed && sameEntry(entry, old) {
+			continue // changed and changed back, or an endpoint moved from slice to slice
+		}
+		if entries == nil {
+			entries = maps.Clone(c.entries)
+		}
+		if exists {
+			entries[name] = entry
+		} else {
+			delete(entries, name)
+		}
+		for _, v := range c.views {
+			v.names[name] = struct{}{}
+		}
+	}
+	if entries != nil {
+		c.entries = entries
+	}
+	clear(c.stale)
+}
+
+// entry computes what belongs into the table for a stale Service, out of the parts of the old entry where they
+// are equal. It returns false if there is no such Service.
+func (c *cluster) entry(name model.ServiceName, old model.Entry) (model.Entry, bool) {
+	service := c.services[name]
+	if service == nil {
+		return model.Entry{}, false
+	}
+	entry := model.Entry{Service: service, Backends: old.Backends}
+	if old.Service.Equal(service) {
+		entry.Service = old.Service
+	}
+	if c.stale[name] {
+		if merged := model.Merge(maps.Values(c.slices[name])); !equalBackends(merged, old.Backends) {
+			entry.Backends = merged
+		}
+	}
+	return entry, true
+}

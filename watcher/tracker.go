@@ -1,0 +1,182 @@
+package watcher
+
+import (
+	"sync"
+	"time"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+)
+
+// Tracker holds the current state of the cluster for both families. Its methods can be called from any
+// goroutine. The zero value is not usable; see New.
+type Tracker struct {
+	mu     sync.Mutex
+	synced bool
+	slices map[model.SliceName]*model.Slice // of both families
+	ipv4   cluster
+	ipv6   cluster
+}
+
+// New returns a Tracker of an empty cluster, which waits for SetSynced.
+func New() *Tracker {
+	return &Tracker{
+		slices: map[model.SliceName]*model.Slice{},
+		ipv4:   newCluster(ipproto.IPv4),
+		ipv6:   newCluster(ipproto.IPv6),
+	}
+}
+
+// State is a whole cluster, as a source reports it that always knows everything at once.
+type State struct {
+	// Services has at most one value per family for each name.
+	Services map[model.ServiceName][]*model.Service
+	Slices   map[model.SliceName]*model.Slice
+	// Nodes is the own node as each family sees it.
+	Nodes map[ipproto.Family]model.Node
+}
+
+// SetService stores the Service as the given families see it. A family that is not among them loses the
+// Service; its slices stay, in case it comes back.
+func (t *Tracker) SetService(name model.ServiceName, perFamily ...*model.Service) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setService(name, perFamily, time.Now())
+}
+
+// DeleteService forgets the Service in both families. Deleting what is not there does nothing.
+func (t *Tracker) DeleteService(name model.ServiceName) {
+	t.SetService(name)
+}
+
+// SetSlice stores an EndpointSlice in place of the one with the same name, even if that one belonged to
+// another Service or family, which then lose its endpoints.
+func (t *Tracker) SetSlice(s *model.Slice) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setSlice(s, time.Now())
+}
+
+// DeleteSlice forgets an EndpointSlice. Deleting what is not there does nothing.
+func (t *Tracker) DeleteSlice(name model.SliceName) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deleteSlice(name, time.Now())
+}
+
+// SetNode stores the own node as family f sees it.
+func (t *Tracker) SetNode(f ipproto.Family, n model.Node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setNode(f, n, time.Now())
+}
+
+// Replace makes the state of the cluster equal to s in one step: no snapshot shows a mixture. Parts that are
+// equal to what was there keep their identity and wake nobody up. A family that is not in s.Nodes keeps its
+// node, as not every source knows the node.
+func (t *Tracker) Replace(s State) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	for f, n := range s.Nodes {
+		t.setNode(f, n, now)
+	}
+	for _, c := range t.clusters() {
+		for name := range c.services { // deleting the current key of a range is safe
+			if _, ok := s.Services[name]; !ok {
+				c.setService(name, nil, now)
+			}
+		}
+	}
+	for name, perFamily := range s.Services {
+		t.setService(name, perFamily, now)
+	}
+	for name := range t.slices {
+		if _, ok := s.Slices[name]; !ok {
+			t.deleteSlice(name, now)
+		}
+	}
+	for _, slice := range s.Slices {
+		t.setSlice(slice, now)
+	}
+}
+
+// SetSynced says that the source has delivered the initial state completely. Before, no View has a snapshot:
+// rules for Services whose slices are still to come would refuse their connections.
+func (t *Tracker) SetSynced() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.synced {
+		return
+	}
+	t.synced = true
+	now := time.Now()
+	for _, c := range t.clusters() {
+		c.start(now)
+	}
+}
+
+// View returns a new view of one family, for one reader. Views live as long as the Tracker.
+func (t *Tracker) View(f ipproto.Family) *View {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.cluster(f)
+	v := &View{tracker: t, cluster: c, changed: make(chan struct{}, 1), all: true, names: map[model.ServiceName]struct{}{}}
+	c.views = append(c.views, v)
+	if t.synced {
+		v.wake(time.Now())
+	}
+	return v
+}
+
+// cluster returns what the Tracker knows of one family. There is none for an unknown family: that is a bug of
+// the caller, who would wait for ever.
+func (t *Tracker) cluster(f ipproto.Family) *cluster {
+	switch f {
+	case ipproto.IPv4:
+		return &t.ipv4
+	case ipproto.IPv6:
+		return &t.ipv6
+	}
+	panic("watcher: unknown IP family")
+}
+
+func (t *Tracker) clusters() [2]*cluster { return [...]*cluster{&t.ipv4, &t.ipv6} }
+
+func (t *Tracker) setService(name model.ServiceName, perFamily []*model.Service, now time.Time) {
+	for _, c := range t.clusters() {
+		var service *model.Service
+		for _, s := range perFamily {
+			if s != nil && ipproto.FamilyOf(s.ClusterIP) == c.family {
+				service = s
+			}
+		}
+		c.setService(name, service, now)
+	}
+}
+
+func (t *Tracker) setSlice(s *model.Slice, now time.Time) {
+	old := t.slices[s.Name]
+	if equalSlice(old, s) {
+		return
+	}
+	if old != nil && (old.Family != s.Family || old.Service != s.Service) {
+		t.deleteSlice(s.Name, now)
+	}
+	t.slices[s.Name] = s
+	t.cluster(s.Family).setSlice(s, now)
+}
+
+func (t *Tracker) deleteSlice(name model.SliceName, now time.Time) {
+	if old := t.slices[name]; old != nil {
+		delete(t.slices, name)
+		t.cluster(old.Family).deleteSlice(old, now)
+	}
+}
+
+func (t *Tracker) setNode(f ipproto.Family, n model.Node, now time.Time) {
+	if c := t.cluster(f); !equalNode(c.node, n) {
+		c.node = n
+		c.changed(now)
+	}
+}

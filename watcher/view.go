@@ -1,0 +1,85 @@
+package watcher
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"espalier/proxier/model"
+)
+
+// View is how one reader sees one family. A View remembers what its reader has seen, so two readers need two.
+type View struct {
+	tracker *Tracker
+	cluster *cluster
+	changed chan struct{}
+
+	// The Tracker's lock guards what follows.
+	since time.Time                      // when the oldest change arrived that no snapshot shows; zero: none
+	all   bool                           // no snapshot was taken yet
+	names map[model.ServiceName]struct{} // entries that changed since the last snapshot of this view
+}
+
+// Stamp says how a snapshot differs from the one that the same View returned before.
+type Stamp struct {
+	// Version grows with every change that matters to the family.
+	Version uint64
+	// Since is when the oldest of the changes arrived that this snapshot is the first to show, but not before
+	// the initial state was complete. Zero: nothing is new.
+	Since time.Time
+	// Changed are the Services that were added, removed, or have another Service or other Backends, sorted.
+	Changed []model.ServiceName
+	// All: this is the first snapshot of the View, so every Service is new and Changed is empty.
+	All bool
+}
+
+// Changed returns a channel that holds a token while there are changes that no snapshot of this View shows.
+// A thousand changes are one token. Snapshot takes the token away if the reader did not.
+func (v *View) Changed() <-chan struct{} { return v.changed }
+
+// Snapshot returns the family's current state, and false as long as the initial state is not complete.
+// Without changes in between, it returns the same values again.
+func (v *View) Snapshot() (model.Snapshot, Stamp, bool) {
+	v.tracker.mu.Lock()
+	defer v.tracker.mu.Unlock()
+	c := v.cluster
+	if !c.synced {
+		return model.Snapshot{}, Stamp{}, false
+	}
+	c.publish()
+	return model.Snapshot{Family: c.family, Node: c.node, Services: c.entries}, v.take(), true
+}
+
+// Pending returns when the oldest change arrived that no snapshot of this View shows yet; zero: there is none.
+// A reader that just finished its work with a snapshot learns so whether it is up to date.
+func (v *View) Pending() time.Time {
+	v.tracker.mu.Lock()
+	defer v.tracker.mu.Unlock()
+	return v.since
+}
+
+// wake notes a change at the given time.
+func (v *View) wake(now time.Time) {
+	if v.since.IsZero() {
+		v.since = now
+	}
+	select {
+	case v.changed <- struct{}{}:
+	default: // the reader has not taken the last token yet
+	}
+}
+
+// take returns the stamp of a snapshot that the reader gets now.
+func (v *View) take() Stamp {
+	stamp := Stamp{Version: v.cluster.version, Since: v.since, All: v.all}
+	if !v.all && len(v.names) > 0 {
+		stamp.Changed = slices.SortedFunc(maps.Keys(v.names), model.ServiceName.Compare)
+	}
+	v.since, v.all = time.Time{}, false
+	clear(v.names)
+	select {
+	case <-v.changed:
+	default:
+	}
+	return stamp
+}
