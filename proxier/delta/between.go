@@ -1,0 +1,187 @@
+package delta
+
+import (
+	"slices"
+
+	"espalier/proxier/ruleset"
+)
+
+// Between returns the batch that makes the chains of have what want says. have may be all that a kernel has:
+// only chains that are ruleset.Owned are candidates for deletion, and KUBE-FIREWALL never is, because the
+// kubelet relies on it. The more of the others have holds, the more is known about who refers to what: a chain
+// that a rule of somebody else refers to cannot be deleted, so it is emptied, and listed in Held.
+//
+// Jumps from built-in chains are not part of want; see Attach.
+//
+// Invariant: the owned chains of Apply(have, Between(have, want)) are those of want, plus the empty ones that
+// are held; and Between(x, x) is empty.
+//
+// On the order of the two tables, which iptables commits one after the other: a Service has its REJECT or DROP
+// in filter, its DNAT in nat, and filter sees a packet after nat. With both in place an endpoint still answers;
+// with neither the packet leaves the node untranslated, and its sender waits for a retransmission. So filter
+// goes first when verdicts appear (endpoints are lost, or source ranges begin to hold), and nat goes first when
+// filter only loses verdicts (endpoints appear). When verdicts both appear and vanish in one batch, filter goes
+// first: what it guards is then never open, and the Services that gain endpoints were refusing so far, so that
+// a lost first packet costs them nothing. The same order makes a batch harmless whose second table is refused.
+func Between(have, want ruleset.Ruleset) Batch {
+	b := Batch{Write: ruleset.Ruleset{}, New: map[ruleset.Chain]bool{}}
+	for c, rules := range want {
+		old, ok := have[c]
+		if !ok {
+			b.New[c] = true
+		}
+		if !ok || !same(old, rules) {
+			b.Write[c] = rules
+		}
+	}
+	gone := map[ruleset.Chain]bool{}
+	for c := range have {
+		if _, wanted := want[c]; !wanted && ruleset.Owned(c) && c.Name != ruleset.Firewall {
+			gone[c] = true
+		}
+	}
+	b.remove(have, want, gone)
+	return b
+}
+
+// Removal returns the batch that removes everything a Service proxy in iptables mode left behind: what we
+// write ourselves and what kube-proxy writes, its canaries included. have is all that the kernel has in the
+// filter, nat and mangle tables. KUBE-FIREWALL with its jumps, and what belongs to the kubelet and to others,
+// stay.
+func Removal(have ruleset.Ruleset) Batch {
+	b := Batch{Write: ruleset.Ruleset{}, New: map[ruleset.Chain]bool{}}
+	for _, j := range ruleset.Jumps() {
+		if j.To == ruleset.Firewall {
+			continue
+		}
+		for _, r := range have[j.From] {
+			if r == j.Rule {
+				b.Unjump = append(b.Unjump, j)
+			}
+		}
+	}
+	gone := map[ruleset.Chain]bool{}
+	for c := range have {
+		if c.Name == ruleset.ProxyCanary || ruleset.Owned(c) && c.Name != ruleset.Firewall {
+			gone[c] = true
+		}
+	}
+	b.remove(have, nil, gone)
+	return b
+}
+
+// Attach returns the batch with those of the jumps that have does not show. It creates the chain of a jump
+// whose chain is neither there nor written. have must hold the built-in chains.
+func (b Batch) Attach(have ruleset.Ruleset, jumps []ruleset.Jump) Batch {
+	b.Jumps = nil
+	for _, j := range jumps {
+		if slices.Contains(have[j.From], j.Rule) {
+			continue
+		}
+		b.Jumps = append(b.Jumps, j)
+		to := ruleset.Chain{Table: j.From.Table, Name: j.To}
+		_, written := b.Write[to]
+		if _, there := have[to]; !there && !written {
+			if b.Write == nil {
+				b.Write, b.New = ruleset.Ruleset{}, map[ruleset.Chain]bool{}
+			}
+			b.Write[to] = nil
+			b.New[to] = true
+		}
+	}
+	return b
+}
+
+// remove adds the deletion of the chains to the batch, and what else depends on all of have.
+func (b *Batch) remove(have, want ruleset.Ruleset, gone map[ruleset.Chain]bool) {
+	b.hold(have, want, gone)
+	doomed := make(ruleset.Ruleset, len(gone))
+	for c := range gone {
+		doomed[c] = have[c]
+	}
+	b.Delete = leavesFirst(doomed)
+	slices.Reverse(b.Delete)
+	b.NatFirst = b.onlyLosesVerdicts(have)
+	b.Standing = standing(have)
+}
+
+// hold takes the chains out of gone that rules of others refer to.
+func (b *Batch) hold(have, want ruleset.Ruleset, gone map[ruleset.Chain]bool) {
+	if len(gone) == 0 {
+		return
+	}
+	for _, from := range have.Chains() {
+		if _, ours := want[from]; ours || gone[from] {
+			continue
+		}
+		left := have[from]
+		for _, j := range b.Unjump {
+			if i := slices.Index(left, j.Rule); j.From == from && i >= 0 {
+				left = slices.Delete(slices.Clone(left), i, i+1)
+			}
+		}
+		for _, r := range left {
+			name, ok := r.JumpsTo()
+			to := ruleset.Chain{Table: from.Table, Name: name}
+			if ok && gone[to] {
+				b.Held = append(b.Held, Reference{From: from, Rule: r, To: to})
+			}
+		}
+	}
+	for _, ref := range b.Held {
+		delete(gone, ref.To)
+		if len(have[ref.To]) > 0 {
+			b.Write[ref.To] = nil
+		}
+	}
+}
+
+// onlyLosesVerdicts reports whether the filter table has fewer verdicts after the batch, and no other ones.
+func (b *Batch) onlyLosesVerdicts(have ruleset.Ruleset) bool {
+	lost := map[ruleset.Rule]int{}
+	count := func(rules []ruleset.Rule, n int) {
+		for _, r := range rules {
+			if _, jumps := r.JumpsTo(); !jumps && r.Jump != ruleset.Return {
+				lost[r] += n
+			}
+		}
+	}
+	for c, rules := range b.Write {
+		if c.Table == ruleset.Filter {
+			count(have[c], 1)
+			count(rules, -1)
+		}
+	}
+	for _, c := range b.Delete {
+		if c.Table == ruleset.Filter {
+			count(have[c], 1)
+		}
+	}
+	fewer := false
+	for _, n := range lost {
+		if n < 0 {
+			return false
+		}
+		fewer = fewer || n > 0
+	}
+	return fewer
+}
+
+// standing counts the rules of the largest table.
+func standing(have ruleset.Ruleset) int {
+	var n [ruleset.Nat + 1]int
+	for c, rules := range have {
+		if int(c.Table) < len(n) {
+			n[c.Table] += len(rules)
+		}
+	}
+	return slices.Max(n[:])
+}
+
+// same compares two chains. Chains of unchanged Services are mostly the very same slice.
+func same(a, b []ruleset.Rule) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	return len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b)
+}

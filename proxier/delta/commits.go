@@ -1,0 +1,113 @@
+package delta
+
+import (
+	"slices"
+
+	"espalier/proxier/ruleset"
+)
+
+// Sizes of the COMMITs of strategy NFT, in chains.
+const (
+	smallBatch   = 300  // up to here one COMMIT a table
+	newBlock     = 200  // chains that nothing refers to yet
+	changedBlock = 2000 // chains that packets go through
+	deleteBlock  = 300
+)
+
+// commit is one transaction of one table.
+type commit struct {
+	table  ruleset.Table
+	write  []ruleset.Chain // in the order of their rules
+	unjump []ruleset.Jump
+	jumps  []ruleset.Jump
+	remove []ruleset.Chain
+}
+
+// commits cuts the batch into transactions, in order.
+//
+// Whatever a packet can reach is complete after each of them: a chain is created before something refers to it
+// and removed after nothing does.
+func (b Batch) commits(s Strategy) []commit {
+	var build, change, remove []commit
+	for _, t := range b.tables() {
+		all := b.of(t)
+		if s == Legacy || len(all.write)+len(all.remove) <= smallBatch {
+			if !all.empty() {
+				change = append(change, all)
+			}
+			continue
+		}
+		fresh, reachable := b.split(all.write)
+		for block := range slices.Chunk(fresh, newBlock) {
+			build = append(build, commit{table: t, write: block})
+		}
+		last := commit{table: t, unjump: all.unjump, jumps: all.jumps}
+		for block := range slices.Chunk(reachable, changedBlock) {
+			if len(last.write) > 0 {
+				change = append(change, commit{table: t, write: last.write})
+			}
+			last.write = block
+		}
+		if !last.empty() {
+			change = append(change, last)
+		}
+		for block := range slices.Chunk(all.remove, deleteBlock) {
+			remove = append(remove, commit{table: t, remove: block})
+		}
+	}
+	return slices.Concat(build, change, remove)
+}
+
+// tables returns the tables in the order in which they are committed; see Between.
+func (b Batch) tables() []ruleset.Table {
+	if b.NatFirst {
+		return []ruleset.Table{ruleset.Nat, ruleset.Filter, ruleset.Mangle}
+	}
+	return []ruleset.Table{ruleset.Filter, ruleset.Nat, ruleset.Mangle}
+}
+
+// of returns all of the batch that is in the table, leaves first.
+func (b Batch) of(t ruleset.Table) commit {
+	c := commit{table: t}
+	part := ruleset.Ruleset{}
+	for ch, rules := range b.Write {
+		if ch.Table == t {
+			part[ch] = rules
+		}
+	}
+	c.write = leavesFirst(part)
+	for _, ch := range b.Delete {
+		if ch.Table == t {
+			c.remove = append(c.remove, ch)
+		}
+	}
+	c.jumps = inTable(b.Jumps, t)
+	c.unjump = inTable(b.Unjump, t)
+	return c
+}
+
+func inTable(jumps []ruleset.Jump, t ruleset.Table) []ruleset.Jump {
+	var out []ruleset.Jump
+	for _, j := range jumps {
+		if j.From.Table == t {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// split tells the chains that nothing refers to yet from those that packets may be in, and keeps the order.
+func (b Batch) split(chains []ruleset.Chain) (fresh, reachable []ruleset.Chain) {
+	for _, c := range chains {
+		if b.New[c] {
+			fresh = append(fresh, c)
+		} else {
+			reachable = append(reachable, c)
+		}
+	}
+	return fresh, reachable
+}
+
+func (c commit) empty() bool {
+	return len(c.write) == 0 && len(c.unjump) == 0 && len(c.jumps) == 0 && len(c.remove) == 0
+}
