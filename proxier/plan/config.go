@@ -2,9 +2,11 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
 	"espalier/proxier/ruleset"
 )
 
@@ -82,8 +84,8 @@ func (d Detector) String() string {
 	return "none"
 }
 
-// everyAddress reports whether node ports answer on all addresses.
-func (c Config) everyAddress() bool {
+// EveryAddress reports whether node ports answer on all addresses of the node.
+func (c Config) EveryAddress() bool {
 	for _, p := range c.NodePortAddresses {
 		if p.Bits() == 0 {
 			return true
@@ -105,6 +107,18 @@ func (c Config) Localhost(f ipproto.Family) bool {
 		}
 	}
 	return false
+}
+
+// NodePortAddrs returns those of the node's addresses that node ports answer on.
+func (c Config) NodePortAddrs(n model.Node, f ipproto.Family) []netip.Addr {
+	var open []netip.Addr
+	for _, a := range n.Addrs {
+		within := func(p netip.Prefix) bool { return p.Contains(a) }
+		if (!a.IsLoopback() || c.Localhost(f)) && slices.ContainsFunc(c.NodePortAddresses, within) {
+			open = append(open, a)
+		}
+	}
+	return open
 }
 
 // mark is the masquerade bit as a match or as an argument of the MARK target.

@@ -183,7 +183,7 @@ func nodePortTail(out ruleset.Ruleset, s model.Snapshot, cfg Config) []ruleset.R
 		Comment: "kubernetes service nodeports; NOTE: this must be the last rule in this chain",
 		Jump:    ruleset.NodePorts,
 	}
-	if cfg.everyAddress() {
+	if cfg.EveryAddress() {
 		r.DstLocal = true
 		if !cfg.Localhost(s.Family) {
 			r.Dst, r.NotDst = s.Family.Loopback(), true
@@ -191,11 +191,7 @@ func nodePortTail(out ruleset.Ruleset, s model.Snapshot, cfg Config) []ruleset.R
 		return []ruleset.Rule{r}
 	}
 	var entries []entry
-	for _, a := range s.Node.Addrs {
-		within := func(p netip.Prefix) bool { return p.Contains(a) }
-		if a.IsLoopback() && !cfg.Localhost(s.Family) || !slices.ContainsFunc(cfg.NodePortAddresses, within) {
-			continue
-		}
+	for _, a := range cfg.NodePortAddrs(s.Node, s.Family) {
 		entries = append(entries, entry{key: prefixKey(netip.PrefixFrom(a, a.BitLen())), rule: r})
 	}
 	return dispatch(out, ruleset.Nat, ruleset.PrefixExternal, entries, nil)

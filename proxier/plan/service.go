@@ -187,11 +187,14 @@ func (sp servicePort) externalDestinations(chain string) {
 			key: sp.frontend(ip), rule: ruleset.Rule{Comment: sp.name + " external IP", Jump: chain},
 		})
 	}
+	// An address that is an external IP too is not guarded by source ranges: as in kube-proxy, the rule for the
+	// external IP comes first.
+	vips := slices.DeleteFunc(slices.Clone(sp.svc.VIPs), func(ip netip.Addr) bool { return slices.Contains(sp.externalIPs(), ip) })
 	vip := chain
-	if len(sp.svc.VIPs) > 0 && len(sp.svc.SourceRanges) > 0 {
+	if len(vips) > 0 && len(sp.svc.SourceRanges) > 0 {
 		vip = sp.firewallChain(chain)
 	}
-	for _, ip := range sp.svc.VIPs {
+	for _, ip := range vips {
 		sp.frontends = append(sp.frontends, entry{
 			key: sp.frontend(ip), rule: ruleset.Rule{Comment: sp.name + " loadbalancer IP", Jump: vip},
 		})

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+
+	"espalier/proxier/delta"
+	"espalier/proxier/iptables"
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+	"espalier/proxier/plan"
+	"espalier/proxier/ruleset"
+	"espalier/watcher"
+	"espalier/watcher/convert"
+	"espalier/watcher/file"
+	"espalier/watcher/kube"
+)
+
+// dump is the command that prints the rules that this node should have.
+type dump struct {
+	source  source
+	data    dataPlane
+	family  string
+	output  string
+	backend string
+}
+
+func dumpCommand() *cobra.Command {
+	var d dump
+	cmd := &cobra.Command{
+		Use:   "dump",
+		Short: "Print the rules that this node should have",
+		Long: `Print the rules that "espalier run" would write, as input of iptables-restore. Nothing is touched, and no
+privileges are needed.
+
+Loaded with "iptables-restore --noflush" into a network namespace without rules, they make the Services work there.`,
+		Example: `  # The rules for the Services of some manifests
+  espalier dump --manifests shop.yaml --cluster-cidr 10.244.0.0/16
+
+  # The same for what a cluster holds at the moment
+  kubectl get services,endpointslices,nodes -A -o yaml | espalier dump --manifests -
+
+  # How many rules there are, and how deep they are
+  espalier dump --manifests shop.yaml -o stats`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	d.source.addFlags(cmd.Flags())
+	d.data.addFlags(cmd.Flags())
+	cmd.Flags().StringVar(&d.family, "ip-family", "ipv4", "Whose rules: ipv4 or ipv6.")
+	cmd.Flags().StringVarP(&d.output, "output", "o", "restore", "What to print: restore (input of iptables-restore) or stats (sizes).")
+	cmd.Flags().StringVar(&d.backend, "iptables-backend", "auto",
+		"For which iptables to write: nft (in blocks), legacy (each table at once) or auto (the one of this machine). Both load with either.")
+	return cmd
+}
+
+func (d *dump) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
+	family, err := ipproto.ParseFamily(d.family)
+	if err != nil {
+		return fmt.Errorf("--ip-family: %w", err)
+	}
+	if d.output != "restore" && d.output != "stats" {
+		return fmt.Errorf("--output: %q is unknown; want restore or stats", d.output)
+	}
+	strategy, err := dumpStrategy(ctx, d.backend)
+	if err != nil {
+		return err
+	}
+	if err := d.source.validate(); err != nil {
+		return err
+	}
+	if err := d.data.validate(); err != nil {
+		return err
+	}
+	snapshot, err := d.read(ctx, family, stdin, stderr)
+	if err != nil {
+		return err
+	}
+	rules, problems, err := planNode(&d.data, snapshot, kernelFacts{liberal: conntrackLiberal()})
+	if err != nil {
+		return err
+	}
+	warn(stderr, problems)
+	if d.output == "stats" {
+		return printStats(stdout, rules)
+	}
+	batch := delta.Between(nil, rules).Attach(nil, ruleset.Jumps())
+	if err := batch.Encode(stdout, family, strategy); err != nil {
+		return fmt.Errorf("print %s rules: %w", family, err)
+	}
+	return nil
+}
+
+// read takes one look at the source.
+func (d *dump) read(ctx context.Context, f ipproto.Family, stdin io.Reader, stderr io.Writer) (model.Snapshot, error) {
+	tracker := watcher.New()
+	view := tracker.View(f)
+	if d.source.manifests != "" {
+		result, err := file.Read(d.source.manifests, stdin, convert.Options{NodeName: d.source.hostname})
+		if err != nil {
+			return model.Snapshot{}, err
+		}
+		for _, n := range result.Notices {
+			fmt.Fprintf(stderr, "note: %s\n", n)
+		}
+		warn(stderr, result.Problems)
+		tracker.Replace(result.State)
+		tracker.SetSynced()
+	} else {
+		if err := d.list(ctx, tracker, stderr); err != nil {
+			return model.Snapshot{}, err
+		}
+	}
+	snapshot, _, _ := view.Snapshot()
+	return snapshot, nil
+}
+
+// list reads the cluster of --kubeconfig, or the one that this process runs in.
+func (d *dump) list(ctx context.Context, tracker *watcher.Tracker, stderr io.Writer) error {
+	config, err := kube.ClientConfig(d.source.kubeconfig, d.source.master)
+	if err != nil {
+		return fmt.Errorf("%w; %w", err, errNoSource)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	return kube.Snapshot(ctx, kube.Config{
+		Client: client, NodeName: d.source.hostname, Tracker: tracker,
+		Report: func(_ string, problems []model.Problem) { warn(stderr, problems) },
+	})
+}
+
+func warn(w io.Writer, problems []model.Problem) {
+	for _, p := range problems {
+		fmt.Fprintf(w, "warning: %s\n", p)
+	}
+}
+
+// dumpStrategy returns how to write for a backend. On a machine without iptables, or where it may not be asked,
+// the text is written in one piece, which both backends load.
+func dumpStrategy(ctx context.Context, flag string) (delta.Strategy, error) {
+	backend, err := iptables.ParseBackend(flag)
+	if err != nil {
+		return delta.Legacy, fmt.Errorf("--iptables-backend: %w", err)
+	}
+	if backend == iptables.Auto {
+		if backend, _, err = iptables.Detect(ctx, iptables.Auto); err != nil {
+			return delta.Legacy, nil
+		}
+	}
+	return backend.Strategy(), nil
+}
+
+func printStats(w io.Writer, rules ruleset.Ruleset) error {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "TABLE\tRULES\tCHAINS\tLONGEST CHAIN\tDEEPEST PATH")
+	for _, s := range ruleset.Measure(rules) {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d (%s)\t%d (%s)\n", s.Table, s.Rules, s.Chains, s.LongestRules, s.Longest, len(s.Deepest), s.DeepestPath())
+	}
+	return t.Flush()
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/iptables"
+	"espalier/proxier/model"
+	"espalier/proxier/plan"
+	"espalier/proxier/ruleset"
+	"espalier/proxier/syncer"
+	"espalier/watcher"
+	"espalier/watcher/convert"
+	"espalier/watcher/file"
+	"espalier/watcher/kube"
+)
+
+// run is the command that keeps the kernel in step with the source.
+type run struct {
+	source        source
+	data          dataPlane
+	backend       string
+	minSyncPeriod time.Duration
+	syncPeriod    time.Duration
+}
+
+func runCommand() *cobra.Command {
+	var r run
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Keep this node's rules in step with a cluster or with files",
+		Long: `Keep the iptables rules of this node in step with the Services of a cluster, or of YAML files that are watched.
+
+Rules of kube-proxy's iptables mode are replaced in place. SIGTERM ends the process and leaves the rules: traffic
+goes on, and the next process finds them and changes only what differs. "espalier cleanup" removes them.`,
+		Example: `  # Serve a cluster, as kube-proxy does
+  espalier run --kubeconfig /var/lib/kube-proxy/kubeconfig.conf --cluster-cidr 10.244.0.0/16
+
+  # Serve the Services of a directory of manifests, and follow its changes
+  espalier run --manifests /etc/espalier/manifests`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context(), cmd.Flags()) },
+	}
+	r.source.addFlags(cmd.Flags())
+	r.data.addFlags(cmd.Flags())
+	cmd.Flags().StringVar(&r.backend, "iptables-backend", "auto",
+		"Which iptables to program: nft, legacy or auto (the one that the kubelet and the rules of this node use).")
+	cmd.Flags().DurationVar(&r.minSyncPeriod, "iptables-min-sync-period", 0,
+		"The least time between two writes. 0: at once.")
+	cmd.Flags().DurationVar(&r.syncPeriod, "iptables-sync-period", 30*time.Second,
+		"The longest time between two attempts to write what could not be written.")
+	return cmd
+}
+
+func (r *run) validate() error {
+	var errs []error
+	errs = append(errs, r.source.validate(), r.data.validate())
+	if r.minSyncPeriod < 0 || r.minSyncPeriod > time.Hour {
+		errs = append(errs, fmt.Errorf("--iptables-min-sync-period: %s is not between 0 and 1h", r.minSyncPeriod))
+	}
+	if r.syncPeriod <= 0 || r.syncPeriod < r.minSyncPeriod {
+		errs = append(errs, fmt.Errorf("--iptables-sync-period: %s must be above 0 and not below --iptables-min-sync-period", r.syncPeriod))
+	}
+	if r.source.manifests == "-" {
+		errs = append(errs, errors.New("--manifests: standard input cannot be watched; give a file or a directory, or use dump"))
+	}
+	return errors.Join(errs...)
+}
+
+// run runs until ctx ends, which is not an error.
+func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
+	if err := r.validate(); err != nil {
+		return err
+	}
+	wish, err := iptables.ParseBackend(r.backend)
+	if err != nil {
+		return fmt.Errorf("--iptables-backend: %w", err)
+	}
+	backend, why, err := iptables.Detect(ctx, wish)
+	if err != nil {
+		return err
+	}
+	klog.InfoS("Starting espalier", "version", version, "node", r.source.hostname, "backend", backend, "because", why)
+	flags.Visit(func(f *pflag.Flag) { klog.InfoS("Flag", "name", f.Name, "value", f.Value) })
+
+	tracker := watcher.New()
+	report := newReporter()
+	feed, err := r.feed(tracker, report)
+	if err != nil {
+		return err
+	}
+	syncers, err := r.syncers(ctx, backend, tracker, report)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return feed(ctx) })
+	for _, s := range syncers {
+		group.Go(func() error { return s.Run(ctx) })
+	}
+	err = group.Wait()
+	report.close()
+	if err == nil {
+		klog.InfoS("Stopping; the rules stay in place")
+	}
+	return err
+}
+
+// feed returns what fills the tracker.
+func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Context) error, error) {
+	if r.source.manifests != "" {
+		return func(ctx context.Context) error {
+			return file.Watch(ctx, r.source.manifests, convert.Options{NodeName: r.source.hostname},
+				func(result file.Result) {
+					report.notices(result.Notices)
+					report.replaceProblems("manifests", result.Problems)
+					tracker.Replace(result.State)
+					tracker.SetSynced()
+				},
+				func(err error) {
+					klog.ErrorS(err, "Cannot read the manifests; the last good ones stay in force", "path", r.source.manifests)
+				})
+		}, nil
+	}
+	config, err := kube.ClientConfig(r.source.kubeconfig, r.source.master)
+	if err != nil {
+		return nil, fmt.Errorf("%w; %w", err, errNoSource)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	return func(ctx context.Context) error {
+		return kube.Run(ctx, kube.Config{Client: client, NodeName: r.source.hostname, Tracker: tracker, Report: report.replaceProblems})
+	}, nil
+}
+
+// syncers returns one for each family that the node can be programmed in. Families are independent: a
+// node without one of them serves the other.
+func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *watcher.Tracker, report *reporter) ([]*syncer.Syncer, error) {
+	var list []*syncer.Syncer
+	var reasons []error
+	for _, u := range iptables.Families(ctx, backend) {
+		if !u.OK {
+			reasons = append(reasons, fmt.Errorf("%s: %s", u.Family, u.Why))
+			klog.InfoS("Family is not served", "family", u.Family, "because", u.Why)
+			continue
+		}
+		s, err := r.syncer(ctx, u.Family, backend, tracker, report)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no IP family can be programmed with iptables-%s:\n%w", backend, errors.Join(reasons...))
+	}
+	return list, nil
+}
+
+func (r *run) syncer(ctx context.Context, f ipproto.Family, backend iptables.Backend, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
+	kernel, err := iptables.Open(ctx, f, backend)
+	if err != nil {
+		return nil, err
+	}
+	can, err := kernel.Probe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find out what the kernel can match: %w", err)
+	}
+	if !can.Hairpin {
+		klog.InfoS("The kernel lacks xt_bpf; hairpin connections need one rule for each endpoint", "family", f)
+	}
+	facts := kernelFacts{liberal: conntrackLiberal(), noHairpinMatch: !can.Hairpin}
+	after := r.afterSync(f)
+	return &syncer.Syncer{
+		Family: f,
+		Kernel: kernel,
+		Source: trackerSource{tracker.View(f)},
+		Plan: func(s model.Snapshot) (ruleset.Ruleset, []model.Problem, error) {
+			return planNode(&r.data, s, facts)
+		},
+		Report: func(done syncer.Report) {
+			report.sync(done)
+			after(ctx, done)
+		},
+		MinInterval:   r.minSyncPeriod,
+		RetryInterval: r.syncPeriod,
+	}, nil
+}
+
+// planNode plans for this node: the flags and the node's own addresses complete the snapshot.
+func planNode(d *dataPlane, s model.Snapshot, facts kernelFacts) (ruleset.Ruleset, []model.Problem, error) {
+	s.Node = d.node(s.Node, s.Family)
+	cfg, err := d.config(s.Node, s.Family, facts)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !cfg.EveryAddress() {
+		if s.Node.Addrs, err = interfaceAddrs(s.Family); err != nil {
+			return nil, nil, err
+		}
+	}
+	rules, problems := plan.Plan(s, cfg)
+	return rules, problems, nil
+}
+
+// interfaceAddrs returns the node's addresses of one family, sorted.
+func interfaceAddrs(f ipproto.Family) ([]netip.Addr, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list the node's addresses: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && ipproto.FamilyOf(ip) == f {
+				addrs = append(addrs, ip.Unmap())
+			}
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs), nil
+}
+
+// trackerSource gives a syncer what it needs of a tracker's view.
+type trackerSource struct{ view *watcher.View }
+
+func (t trackerSource) Changed() <-chan struct{} { return t.view.Changed() }
+
+func (t trackerSource) Snapshot() (model.Snapshot, time.Time, bool) {
+	s, stamp, ok := t.view.Snapshot()
+	return s, stamp.Since, ok
+}
+
+// routeLocalnet lets packets to and from 127.0.0.0/8 leave the loopback interface.
+const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
+
+// setRouteLocalnet sets the sysctl that node ports on localhost need, unless it is set.
+func setRouteLocalnet() error {
+	if text, err := os.ReadFile(routeLocalnet); err == nil && len(text) > 0 && text[0] == '1' {
+		return nil
+	}
+	if err := os.WriteFile(routeLocalnet, []byte("1\n"), 0o644); err != nil {
+		return fmt.Errorf("set net.ipv4.conf.all.route_localnet, which node ports on 127.0.0.1 need: %w; set it on the host, or switch them off with --iptables-localhost-nodeports=false", err)
+	}
+	return nil
+}
