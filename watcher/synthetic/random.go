@@ -156,7 +156,9 @@ func (d dice) nodePorts(ports []model.ServicePort) {
 	}
 }
 
-func (d dice) clusterIP() netip.Addr { return at(d.net.services, uint64(d.between(1, 1<<serviceBits-2))) }
+func (d dice) clusterIP() netip.Addr {
+	return at(d.net.services, uint64(d.between(1, 1<<serviceBits-2)))
+}
 
 // claimAll takes the Service's ports on an address.
 func (d dice) claimAll(s *model.Service, addr netip.Addr) bool {
