@@ -1,0 +1,110 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is a network namespace without a name, held by one thread of this process. It disappears with Close
+// or with the process, whichever comes first.
+type Namespace struct {
+	Name string // for messages only
+
+	calls chan func()
+	links *netlink.Handle
+}
+
+// NewNamespace makes an empty namespace. It needs CAP_SYS_ADMIN, which "unshare -rn" gives to everybody.
+func NewNamespace(name string) (*Namespace, error) {
+	ns := &Namespace{Name: name, calls: make(chan func())}
+	started := make(chan error)
+	go ns.hold(started)
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("make network namespace %s: %w", name, err)
+	}
+	return ns, nil
+}
+
+// hold keeps a thread inside the namespace and runs the calls on it. The thread is never unlocked, so the
+// runtime ends it together with the goroutine instead of reusing it in the wrong namespace.
+func (ns *Namespace) hold(started chan<- error) {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		started <- err
+		return
+	}
+	var err error
+	ns.links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	started <- err
+	for call := range ns.calls {
+		call()
+	}
+}
+
+// Do runs f on the thread that is inside the namespace and returns what it returns.
+func (ns *Namespace) Do(f func() error) error {
+	done := make(chan error, 1)
+	ns.calls <- func() { done <- f() }
+	return <-done
+}
+
+// Close gives the namespace up. The kernel removes it once no socket is left in it.
+func (ns *Namespace) Close() {
+	ns.links.Close()
+	close(ns.calls)
+}
+
+// Command runs a program inside the namespace and returns its standard output.
+func (ns *Namespace) Command(stdin io.Reader, argv ...string) ([]byte, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
+	if err := ns.Do(cmd.Start); err != nil { // a child inherits the namespace of the thread that forks it
+		return nil, fmt.Errorf("run %s in %s: %w", argv[0], ns.Name, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		return nil, fmt.Errorf("run %s in %s: %w: %s", strings.Join(argv, " "), ns.Name, err, strings.TrimSpace(errs.String()))
+	}
+	return out.Bytes(), nil
+}
+
+// Sysctl sets a kernel parameter of the namespace, named by its path below /proc/sys/net.
+func (ns *Namespace) Sysctl(path, value string) error {
+	err := ns.Do(func() error { return os.WriteFile("/proc/sys/net/"+path, []byte(value), 0) })
+	if err != nil {
+		return fmt.Errorf("set net/%s to %s in %s: %w", path, value, ns.Name, err)
+	}
+	return nil
+}
+
+// ReadSysctl returns a kernel parameter of the namespace.
+func (ns *Namespace) ReadSysctl(path string) (string, error) {
+	var value []byte
+	err := ns.Do(func() (err error) {
+		value, err = os.ReadFile("/proc/sys/net/" + path)
+		return err
+	})
+	return strings.TrimSpace(string(value)), err
+}
+
+// Usable says why this process cannot build a lab: nil, or an error that tells how to run it so that it can.
+func Usable() error {
+	ns, err := NewNamespace("probe")
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: run as root, or under unshare -rn", err)
+	}
+	if err != nil {
+		return err
+	}
+	ns.Close()
+	return nil
+}
