@@ -97,6 +97,19 @@ func (k key) bit(i uint8) byte { return k.bits[i/8] >> (7 - i%8) & 1 }
 // atProto reports whether the next bit after the key is the first of the protocol.
 func (k key) atProto() bool { return k.n == k.addr }
 
+// level returns the bit at which the level of the tree ends that a chain for k begins: four bits of the address,
+// the protocol, or four bits of the port.
+func (k key) level() uint8 {
+	switch {
+	case k.n < k.addr:
+		return min((k.n/levelBits+1)*levelBits, k.addr)
+	case k.n == k.addr:
+		return k.addr + protoLen
+	}
+	ports := k.addr + protoLen
+	return ports + ((k.n-ports)/levelBits+1)*levelBits
+}
+
 // proto returns the protocol part, which the key must have.
 func (k key) proto() ipproto.Proto {
 	code := k.bit(k.addr)<<1 | k.bit(k.addr+1)

@@ -11,8 +11,8 @@ import (
 const (
 	// leafRules is how many entries a chain holds before it is divided.
 	leafRules = 24
-	// splitBits is how many times in a row a chain's entries are halved: into at most 16 parts.
-	splitBits = 4
+	// levelBits is how many bits a level of the tree is about: a chain is divided into at most 16 parts.
+	levelBits = 4
 	// MaxChain is the longest chain that a plan has, in rules.
 	MaxChain = 72
 )
@@ -26,7 +26,8 @@ type entry struct {
 }
 
 // A tree turns entries into chains. The chains, their names and their content are a function of the set of
-// entries alone, and a chain of that below it alone, so that an added entry changes a few chains.
+// entries alone, and a chain of that below it alone: levels end at fixed bits of the key, wherever the level above
+// ended. So an added entry changes few chains, also when it stands far from all others.
 type tree struct {
 	out   ruleset.Ruleset // receives the inner chains
 	table ruleset.Table
@@ -49,7 +50,7 @@ func (t tree) root(entries []entry) []ruleset.Rule {
 	}
 	var single []entry
 	var below []ruleset.Rule
-	for _, part := range split(entries, splitBits, nil) {
+	for _, part := range split(entries, commonKey(entries).level(), nil) {
 		if len(part) == 1 {
 			single = append(single, part[0])
 			continue
@@ -94,26 +95,26 @@ func commonKey(entries []entry) key {
 	return entries[0].key.common(entries[len(entries)-1].key)
 }
 
-// split divides sorted entries into parts that differ in their next bits; a part that fits into one chain
-// is not divided further. At most 2 to the power of depth parts are added to parts.
-func split(entries []entry, depth int, parts [][]entry) [][]entry {
-	if len(entries) <= leafRules || depth <= 0 {
+// split divides sorted entries into parts that differ in their bits before end, and adds them to parts. A part
+// that fits into one chain is not divided further.
+func split(entries []entry, end uint8, parts [][]entry) [][]entry {
+	k := commonKey(entries)
+	if len(entries) <= leafRules || k.n >= end {
 		return append(parts, entries)
 	}
-	k := commonKey(entries)
 	if k.atProto() {
-		for len(entries) > 0 { // up to three protocols, which use up two bits
+		for len(entries) > 0 { // at most three protocols
 			p := entries[0].key.cut(k.n + protoLen)
-			n := slices.IndexFunc(entries, func(e entry) bool { return e.key.cut(k.n+protoLen) != p })
+			n := slices.IndexFunc(entries, func(e entry) bool { return e.key.cut(p.n) != p })
 			if n < 0 {
 				n = len(entries)
 			}
-			parts = split(entries[:n], depth-protoLen, parts)
+			parts = append(parts, entries[:n])
 			entries = entries[n:]
 		}
 		return parts
 	}
 	n := slices.IndexFunc(entries, func(e entry) bool { return e.key.bit(k.n) == 1 })
-	parts = split(entries[:n], depth-1, parts)
-	return split(entries[n:], depth-1, parts)
+	parts = split(entries[:n], end, parts)
+	return split(entries[n:], end, parts)
 }
