@@ -12,9 +12,13 @@ import (
 // hairpinCode is the xt_bpf program "source address equals destination address". The program sees the packet
 // from its network header on: load the source, store it, load the destination, compare, for each 32-bit word.
 // For IPv6 the source is at offset 8 and the destination at 24.
+//
+// Each instruction is "code jt jf k": the comparison (29, jeq x) goes on with the next one if the words are
+// equal, and skips jf instructions, to the final "no", if they differ. A k in place of jf is taken by the kernel
+// without complaint, and matches every packet.
 func hairpinCode(f ipproto.Family) string {
 	if f == ipproto.IPv4 {
-		return "7,32 0 0 12,2 0 0 0,32 0 0 16,97 0 0 0,29 0 0 1,6 0 0 65535,6 0 0 0"
+		return "7,32 0 0 12,2 0 0 0,32 0 0 16,97 0 0 0,29 0 1 0,6 0 0 65535,6 0 0 0"
 	}
 	const words = 4
 	n := 5*words + 2
@@ -23,7 +27,7 @@ func hairpinCode(f ipproto.Family) string {
 	for w := range words {
 		// ld [8+4w]; st M[0]; ld [24+4w]; ldx M[0]; jeq x, next, fail
 		fail := 5*(words-1-w) + 1
-		fmt.Fprintf(&b, ",32 0 0 %d,2 0 0 0,32 0 0 %d,97 0 0 0,29 0 0 %d", 8+4*w, 24+4*w, fail)
+		fmt.Fprintf(&b, ",32 0 0 %d,2 0 0 0,32 0 0 %d,97 0 0 0,29 0 %d 0", 8+4*w, 24+4*w, fail)
 	}
 	b.WriteString(",6 0 0 65535,6 0 0 0")
 	return b.String()
