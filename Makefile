@@ -1,0 +1,89 @@
+# Everything that is done with this repository, by people and by CI, has a name here. "make" lists the names.
+#
+# On a Debian or Ubuntu machine with Go and make, "make test" and "make demo" install what else they need, say
+# so, and need root for it: they run as root or call sudo. Whatever is there already is left as it is.
+
+SHELL        := /bin/bash
+GO           ?= go
+VERSION      := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BACKEND      ?= auto
+FUZZTIME     ?= 10s
+TESTFLAGS    ?=
+BENCH        ?= .
+
+# iptables and ip live in sbin, which is not in everybody's PATH.
+export PATH  := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# As root: nothing. Else sudo, with the PATH (for go), but with root's home, so that root's build cache does
+# not end up among the user's files.
+SUDO         := $(if $(filter 0,$(shell id -u)),,sudo env HOME=/root PATH="$(PATH)" CI="$(CI)" GOPROXY="$(GOPROXY)")
+
+# Tests that send packets through the kernel are in these packages; the others need nothing but Go.
+KERNEL       := ./proxier/iptables/... ./test/netns/... ./test/demo/...
+UNIT          = $$($(GO) list ./... | grep -vxF -f <($(GO) list $(KERNEL)))
+
+# $(call need,PROBE,PACKAGES): if the command PROBE does not succeed, install the Debian packages.
+APT          := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120
+define need
+{ $(1); } >/dev/null 2>&1 || { \
+  command -v apt-get >/dev/null || { echo "make: please install what Debian calls $(2), and try again" >&2; exit 1; }; \
+  echo "make: installing $(2) with apt-get"; \
+  $(APT) install -y --no-install-recommends $(2) >/dev/null 2>&1 || \
+    { $(APT) update && $(APT) install -y --no-install-recommends $(2); } >/dev/null; }
+endef
+
+.PHONY: help build test race vet fmt lint fuzz bench cover demo clean kernel-tools c-compiler
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/espalier
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/espalier ./cmd/espalier
+
+test: kernel-tools ## unit tests, then real packets in network namespaces (root or sudo)
+	$(GO) test $(TESTFLAGS) $(UNIT)
+	$(SUDO) $(GO) test $(TESTFLAGS) -count=1 -p 1 -timeout 20m $(KERNEL)
+
+race: c-compiler ## unit tests with the race detector
+	CGO_ENABLED=1 $(GO) test $(TESTFLAGS) -race $(UNIT)
+
+vet: ## go vet
+	$(GO) vet ./...
+
+fmt: ## fail if a file is not formatted as gofmt does
+	@unformatted=$$(gofmt -l .ci cmd proxier watcher test) && test -z "$$unformatted" || \
+	  { echo "not as gofmt formats it:" $$unformatted; exit 1; }
+
+lint: ## golangci-lint, at the version named above; it is built when it runs first
+	CGO_ENABLED=0 $(GO) run $(GOLANGCI) run ./...
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+	  for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' $$file); do \
+	    echo "$(GO) test -fuzz '^$$target\$$' -fuzztime $(FUZZTIME) $$(dirname $$file)"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
+	  done; done
+
+bench: kernel-tools ## benchmarks of the code, then the cost of a connection's first packet (root or sudo)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT)
+	$(SUDO) $(GO) test -run '^$$' -bench '$(BENCH)' -p 1 -timeout 60m $(KERNEL)
+
+cover: ## unit tests with coverage, by function
+	$(GO) test -coverprofile cover.out $(UNIT)
+	$(GO) tool cover -func cover.out
+
+demo: build kernel-tools ## a web shop of three Services in network namespaces; BACKEND=nft or legacy (root or sudo)
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/demo ./test/demo
+	@$(SUDO) bin/demo --espalier bin/espalier --backend $(BACKEND)
+
+clean: ## remove what was built
+	rm -rf bin cover.out
+
+kernel-tools:
+	@$(call need,command -v iptables,iptables)
+	@$(call need,command -v ip,iproute2)
+
+# The race detector is linked by a C compiler.
+c-compiler:
+	@$(call need,echo '#include <stdlib.h>' | gcc -E -,gcc libc6-dev)
