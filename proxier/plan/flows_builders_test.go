@@ -218,7 +218,7 @@ func internalLocal(e *model.Entry) { e.Service.InternalLocal = true }
 func externalLocal(e *model.Entry) { e.Service.ExternalLocal = true }
 
 // endpoints reads "10.0.0.1 Rl z=A z=B n=node-1, 10.0.0.2 D": an address; R ready, D draining (serving and
-// terminating), X terminating and not serving; l on this node; zone and node hints.
+// terminating), X terminating and not serving, - serving but not ready; l on this node; zone and node hints.
 func endpoints(s string, port uint16) []model.Endpoint {
 	var all []model.Endpoint
 	for one := range strings.SplitSeq(s, ",") {
@@ -240,6 +240,8 @@ func endpoints(s string, port uint16) []model.Endpoint {
 					e.Serving, e.Terminating = true, true
 				case 'X':
 					e.Terminating = true
+				case '-':
+					e.Serving = true
 				default:
 					panic("unknown state of endpoint " + one)
 				}
