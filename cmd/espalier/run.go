@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
+	"espalier/proxier/health"
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
 	"espalier/proxier/model"
@@ -112,7 +113,6 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 		group.Go(func() error { return s.Run(ctx) })
 	}
 	err = group.Wait()
-	report.close()
 	if err == nil {
 		klog.InfoS("Stopping; the rules stay in place")
 	}
@@ -184,7 +184,11 @@ func (r *run) syncer(ctx context.Context, f ipproto.Family, backend iptables.Bac
 		klog.InfoS("The kernel lacks xt_bpf; hairpin connections need one rule for each endpoint", "family", f)
 	}
 	facts := kernelFacts{liberal: conntrackLiberal(), noHairpinMatch: !can.Hairpin}
-	after := r.afterSync(f)
+	after := aftersync{
+		family: f, data: &r.data,
+		responder: health.New(f, func() bool { return report.healthy(2 * r.syncPeriod) }),
+	}
+	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
 	return &syncer.Syncer{
 		Family: f,
 		Kernel: kernel,
@@ -194,7 +198,7 @@ func (r *run) syncer(ctx context.Context, f ipproto.Family, backend iptables.Bac
 		},
 		Report: func(done syncer.Report) {
 			report.sync(done)
-			after(ctx, done)
+			after.report(done)
 		},
 		MinInterval:   r.minSyncPeriod,
 		RetryInterval: r.syncPeriod,

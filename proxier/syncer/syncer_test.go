@@ -1,0 +1,283 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"espalier/proxier/delta"
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+	"espalier/proxier/plan"
+	"espalier/proxier/ruleset"
+)
+
+// fakeKernel behaves like a kernel: it holds rules, and refuses when told to, after one of the tables.
+type fakeKernel struct {
+	rules ruleset.Ruleset
+	saves int
+	// batches are those that were accepted.
+	batches []delta.Batch
+	// refuse makes that many writes fail, after the filter table was committed.
+	refuse  int
+	saveErr error
+}
+
+var errRefused = errors.New("line 7 refused")
+
+func (k *fakeKernel) Save(context.Context, ...ruleset.Table) (ruleset.Saved, error) {
+	k.saves++
+	return ruleset.Saved{Rules: delta.Apply(k.rules, delta.Batch{})}, k.saveErr
+}
+
+func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) error {
+	if err := b.Encode(io.Discard, ipproto.IPv4, delta.Legacy); err != nil {
+		return err
+	}
+	if k.refuse > 0 {
+		k.refuse--
+		half := delta.Batch{Write: ruleset.Ruleset{}}
+		for c, rules := range b.Write {
+			if c.Table == ruleset.Filter {
+				half.Write[c] = rules
+			}
+		}
+		k.rules = delta.Apply(k.rules, half)
+		return errRefused
+	}
+	k.rules = delta.Apply(k.rules, b)
+	k.batches = append(k.batches, b)
+	return nil
+}
+
+// fakeSource has one snapshot, which tests replace.
+type fakeSource struct {
+	changed  chan struct{}
+	snapshot model.Snapshot
+	since    time.Time
+	complete bool
+}
+
+func (f *fakeSource) Changed() <-chan struct{} { return f.changed }
+
+func (f *fakeSource) Snapshot() (model.Snapshot, time.Time, bool) {
+	since := f.since
+	f.since = time.Time{}
+	return f.snapshot, since, f.complete
+}
+
+func (f *fakeSource) set(services ...*model.Service) {
+	f.snapshot = model.Snapshot{Family: ipproto.IPv4, Services: map[model.ServiceName]model.Entry{}}
+	for _, s := range services {
+		f.snapshot.Services[s.Name] = model.Entry{Service: s}
+	}
+	f.since, f.complete = time.Now(), true
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+func service(name, ip string) *model.Service {
+	return &model.Service{
+		Name: model.ServiceName{Namespace: "shop", Name: name}, ClusterIP: netip.MustParseAddr(ip),
+		Ports: []model.ServicePort{{PortKey: model.PortKey{Proto: ipproto.TCP}, Port: 80}},
+	}
+}
+
+var config = plan.Config{MasqueradeMark: 0x4000, NodePortAddresses: []netip.Prefix{ipproto.IPv4.All()}, DropInvalid: true}
+
+// run starts a Syncer in a bubble of fake time and hands its reports to the test.
+func run(t *testing.T, k *fakeKernel, test func(source *fakeSource, reports <-chan Report, stop func())) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &fakeSource{changed: make(chan struct{}, 1)}
+		reports := make(chan Report, 100)
+		s := &Syncer{
+			Family: ipproto.IPv4, Kernel: k, Source: source,
+			Plan: func(s model.Snapshot) (ruleset.Ruleset, []model.Problem, error) {
+				rules, problems := plan.Plan(s, config)
+				return rules, problems, nil
+			},
+			Report: func(r Report) { reports <- r }, RetryInterval: 30 * time.Second,
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		stopped := false
+		stop := func() {
+			if stopped {
+				return
+			}
+			stopped = true
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run returned %v at the end of its context, want nil", err)
+			}
+		}
+		defer stop()
+		test(source, reports, stop)
+	})
+}
+
+// wanted returns what the kernel should hold for the source's snapshot.
+func wanted(source *fakeSource) ruleset.Ruleset {
+	rules, _ := plan.Plan(source.snapshot, config)
+	return rules
+}
+
+func assertHolds(t *testing.T, k *fakeKernel, want ruleset.Ruleset) {
+	t.Helper()
+	for c, rules := range want {
+		if !slices.Equal(k.rules[c], rules) {
+			t.Errorf("kernel's chain %s has %d rules, want %d as planned", c, len(k.rules[c]), len(rules))
+		}
+	}
+	for c := range k.rules {
+		if _, planned := want[c]; !planned && ruleset.PerService(c.Name) {
+			t.Errorf("kernel still has chain %s", c)
+		}
+	}
+	for _, j := range ruleset.Jumps() {
+		if !slices.Contains(k.rules[j.From], j.Rule) {
+			t.Errorf("kernel lacks the jump from %s to %s", j.From, j.To)
+		}
+	}
+}
+
+func TestNothingIsWrittenBeforeTheStateIsComplete(t *testing.T) {
+	k := &fakeKernel{}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.changed <- struct{}{}
+		synctest.Wait()
+		if k.saves+len(k.batches)+len(reports) != 0 {
+			t.Errorf("%d reads, %d writes, %d reports; want none", k.saves, len(k.batches), len(reports))
+		}
+	})
+}
+
+func TestFirstSyncWritesEverythingAndLaterOnesTheDifference(t *testing.T) {
+	k := &fakeKernel{}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		if r := <-reports; r.Err != nil || !r.Read || r.Jumps != len(ruleset.Jumps()) {
+			t.Errorf("first sync: error %v, read back %v, %d jumps; want none, true, all", r.Err, r.Read, r.Jumps)
+		}
+		assertHolds(t, k, wanted(source))
+
+		source.set(service("front", "10.96.0.1"), service("back", "10.96.0.2"))
+		if r := <-reports; r.Err != nil || r.Read || r.Written != 1 || r.Jumps != 0 {
+			t.Errorf("second sync: error %v, read back %v, %d chains, %d jumps; want none, false, 1, 0", r.Err, r.Read, r.Written, r.Jumps)
+		}
+		assertHolds(t, k, wanted(source))
+	})
+}
+
+func TestUnchangedStateIsNotWritten(t *testing.T) {
+	k := &fakeKernel{}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		if k.saves != 1 || len(k.batches) != 1 {
+			t.Errorf("%d reads and %d writes, want 1 and 1", k.saves, len(k.batches))
+		}
+	})
+}
+
+func TestRestartWithTheRightRulesInTheKernelWritesNothing(t *testing.T) {
+	k := &fakeKernel{}
+	start := func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+	}
+	run(t, k, start)
+	run(t, k, start)
+	if len(k.batches) != 1 {
+		t.Errorf("%d writes after a restart, want only the first", len(k.batches))
+	}
+}
+
+func TestRefusedWriteIsReadBackAndTriedAgainWithoutAnyChange(t *testing.T) {
+	k := &fakeKernel{refuse: 3}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		changed := time.Now()
+		source.set(service("front", "10.96.0.1"))
+		var waited time.Duration
+		for range 3 {
+			r := <-reports
+			if !errors.Is(r.Err, errRefused) || !r.Since.Equal(changed) {
+				t.Errorf("report says error %v since %v, want the refusal since %v", r.Err, r.Since, changed)
+			}
+			if r.Retry <= waited/2 || r.Retry > 2*time.Second {
+				t.Errorf("retry after %v, which followed %v; want it to grow, up to 2 s here", r.Retry, waited)
+			}
+			waited = r.Retry
+		}
+		r := <-reports
+		if r.Err != nil || !r.Read || !r.Since.Equal(changed) {
+			t.Errorf("fourth attempt: error %v, read back %v, since %v; want none, true, %v", r.Err, r.Read, r.Since, changed)
+		}
+		if k.saves != 4 {
+			t.Errorf("%d reads, want one for each attempt", k.saves)
+		}
+		assertHolds(t, k, wanted(source))
+	})
+}
+
+func TestKernelThatCannotBeReadIsNotWritten(t *testing.T) {
+	k := &fakeKernel{saveErr: errors.New("permission denied")}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		if r := <-reports; !errors.Is(r.Err, k.saveErr) || len(k.batches) != 0 {
+			t.Errorf("error %v and %d writes, want the cause and none", r.Err, len(k.batches))
+		}
+	})
+}
+
+func TestRuleOfTheKubeletStaysWhereThePlanHasNone(t *testing.T) {
+	firewall := ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Firewall}
+	kubelets := []ruleset.Rule{{Comment: "block incoming localnet connections", Dst: ipproto.IPv4.Loopback(), Jump: ruleset.Drop}}
+	k := &fakeKernel{rules: ruleset.Ruleset{firewall: kubelets}}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set()
+		<-reports
+		if !slices.Equal(k.rules[firewall], kubelets) {
+			t.Errorf("KUBE-FIREWALL has %v, want the kubelet's rule", k.rules[firewall])
+		}
+	})
+}
+
+func TestChangesInQuickSuccessionWaitForTheMinimumInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &fakeKernel{}
+		source := &fakeSource{changed: make(chan struct{}, 1)}
+		reports := make(chan time.Time, 100)
+		s := &Syncer{
+			Family: ipproto.IPv4, Kernel: k, Source: source, MinInterval: time.Second, RetryInterval: time.Minute,
+			Plan:   func(model.Snapshot) (ruleset.Ruleset, []model.Problem, error) { return ruleset.Ruleset{}, nil, nil },
+			Report: func(Report) { reports <- time.Now() },
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go s.Run(ctx)
+		source.set()
+		first := <-reports
+		for range 10 {
+			source.set()
+			synctest.Wait()
+		}
+		if second := <-reports; second.Sub(first) != time.Second {
+			t.Errorf("second sync %v after the first, want 1s", second.Sub(first))
+		}
+		synctest.Wait()
+		if len(reports) > 1 {
+			t.Errorf("%d more syncs at once, want changes to be taken together", len(reports))
+		}
+	})
+}
