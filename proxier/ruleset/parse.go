@@ -210,10 +210,11 @@ func (p *parser) command(line []byte) error {
 	// A line break within a quoted comment is printed as it is. No rule of ours has one, but a rule of
 	// somebody else must not stop us.
 	const longest = 4096 // ten times any text that a match takes
-	for first := len(line); !p.words.split(line); {
+	for first, start := len(line), p.line; !p.words.split(line); {
 		joined := append(bytes.Clone(line), '\n')
 		more, err := p.readLine()
 		if err != nil || len(line) > first+longest {
+			p.line = start
 			return errors.New("a quote is not closed")
 		}
 		line = append(joined, bytes.TrimRight(more, "\r\n")...)
