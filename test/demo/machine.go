@@ -53,7 +53,7 @@ func (m *machine) open() error {
 	if err != nil {
 		return err
 	}
-	defer ns.Close() //nolint:errcheck // a read-only descriptor
+	defer ns.Close()
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(ns), &stat); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (m *machine) powerOn(ctx context.Context) error {
 	case <-m.ready:
 		return nil
 	case <-m.proc.ended:
-		return fmt.Errorf("start %s: it ended at once: %w", m.name, m.proc.err)
+		return fmt.Errorf("start %s: it ended at once%s", m.name, because(m.proc.err))
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -40,7 +40,8 @@ func main() {
 	pflag.StringVar(&cfg.backend, "backend", "auto", "iptables backend: auto, nft or legacy")
 	pflag.Parse()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// All that ends a command on a terminal, a closed terminal and a closed pipe too, ends it in order.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	exit("demo", run(ctx, cfg, newScreen(os.Stdout)))
 }

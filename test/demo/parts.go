@@ -62,7 +62,7 @@ func (s *show) launch() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the child has its own descriptor
+	defer log.Close() // the child has its own descriptor
 	args := []string{
 		"run", "--manifests", s.manifests(), "--hostname-override", nodeName,
 		"--cluster-cidr", clusterCIDR, "--iptables-backend", s.cfg.backend, "-v", "2",
@@ -95,7 +95,7 @@ func (s *show) startEspalier(ctx context.Context) error {
 		}
 		select {
 		case <-s.proxy.ended:
-			return fmt.Errorf("espalier ended at once: %w", s.proxy.err)
+			return fmt.Errorf("espalier ended at once%s", because(s.proxy.err))
 		case <-time.After(20 * time.Millisecond): // nothing tells when rules are there, but that they work
 		}
 	}

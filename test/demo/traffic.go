@@ -67,7 +67,7 @@ func (t *traffic) await(ctx context.Context, n int, what string, wished func(res
 		select {
 		case <-news:
 		case <-t.proc.ended:
-			return result{}, fmt.Errorf("%s: the traffic ended: %w", what, t.proc.err)
+			return result{}, fmt.Errorf("%s: the traffic ended%s", what, because(t.proc.err))
 		case <-ctx.Done():
 			return result{}, context.Cause(ctx)
 		}
