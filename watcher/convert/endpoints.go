@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
@@ -21,7 +20,7 @@ func Endpoints(e *corev1.Endpoints, o Options) ([]*model.Slice, []model.Problem)
 		return nil, nil
 	}
 	r := newReport("Endpoints", e.Namespace, e.Name)
-	if !r.names(e.Namespace, e.Name, validation.IsDNS1123Label, "the endpoints are left out") {
+	if !r.names(e.Namespace, e.Name, "the endpoints are left out") {
 		return nil, r.problems
 	}
 	var parts []*model.Slice

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"k8s.io/apimachinery/pkg/util/validation"
-
 	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
 )
@@ -33,27 +31,28 @@ func (r *report) add(field, format string, args ...any) {
 	r.problems = append(r.problems, model.Problem{Object: r.object, Text: field + ": " + fmt.Sprintf(format, args...)})
 }
 
-// names checks the names of the object itself. They end up in comments and chain names.
-func (r *report) names(namespace, name string, check func(string) []string, follows string) bool {
-	ok := true
-	if msgs := validation.IsDNS1123Label(namespace); len(msgs) > 0 {
-		r.add("metadata.namespace", "%q is not a namespace: %s; %s", clip(namespace), msgs[0], follows)
-		ok = false
+// names checks the names of the object itself, which must be DNS labels: they end up in comments and hashes.
+func (r *report) names(namespace, name, follows string) bool {
+	return r.namespace(namespace, follows) && r.label("metadata.name", name, follows)
+}
+
+func (r *report) namespace(name, follows string) bool {
+	return r.label("metadata.namespace", name, follows)
+}
+
+// label checks that the text of a field is a DNS label.
+func (r *report) label(field, text, follows string) bool {
+	if !isLabel(text) {
+		r.add(field, "%q is not a DNS label: %s; %s", clip(text), wantLabel, follows)
+		return false
 	}
-	if msgs := check(name); len(msgs) > 0 {
-		r.add("metadata.name", "%q is not a name: %s; %s", clip(name), msgs[0], follows)
-		ok = false
-	}
-	return ok
+	return true
 }
 
 // portKey checks name and protocol of a port; the protocol is TCP unless something else is said.
 func (r *report) portKey(field, name, protocol string) (model.PortKey, bool) {
-	if name != "" {
-		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
-			r.add(field+".name", "%q is not a port name: %s; the port is left out", clip(name), msgs[0])
-			return model.PortKey{}, false
-		}
+	if name != "" && !r.label(field+".name", name, "the port is left out") {
+		return model.PortKey{}, false
 	}
 	proto := ipproto.TCP
 	if protocol != "" {
@@ -66,10 +65,10 @@ func (r *report) portKey(field, name, protocol string) (model.PortKey, bool) {
 	return model.PortKey{Name: name, Proto: proto}, true
 }
 
-// port checks a port number.
-func (r *report) port(field string, n int32) (uint16, bool) {
+// port checks a port number. follows says what happens without one.
+func (r *report) port(field string, n int32, follows string) (uint16, bool) {
 	if n < 1 || n > 65535 {
-		r.add(field, "%d is not a port number from 1 to 65535; the port is left out", n)
+		r.add(field, "%d is not a port number from 1 to 65535; %s", n, follows)
 		return 0, false
 	}
 	return uint16(n), true

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
@@ -28,7 +27,7 @@ func Service(s *corev1.Service) ([]*model.Service, []model.Problem) {
 		return nil, nil
 	}
 	r := newReport("Service", s.Namespace, s.Name)
-	if !r.names(s.Namespace, s.Name, validation.IsDNS1123Label, "the Service is left out") {
+	if !r.names(s.Namespace, s.Name, "the Service is left out") {
 		return nil, r.problems
 	}
 	clusterIPs := r.clusterIPs(&s.Spec)
@@ -146,13 +145,7 @@ func (r *report) policies(s *corev1.Service) model.Service {
 		r.add("spec.externalTrafficPolicy", "%q is unknown; it is treated as Cluster", clip(string(p)))
 	}
 	if kind == corev1.ServiceTypeLoadBalancer && m.ExternalLocal {
-		switch n := spec.HealthCheckNodePort; {
-		case n == 0:
-			r.add("spec.healthCheckNodePort", "it is zero although the external traffic policy is Local; "+
-				"load balancers cannot ask this node for its endpoints")
-		default:
-			m.HealthCheckNodePort, _ = r.port("spec.healthCheckNodePort", n)
-		}
+		m.HealthCheckNodePort = r.healthCheckNodePort(spec.HealthCheckNodePort)
 	}
 	return m
 }
@@ -198,7 +191,7 @@ func (r *report) servicePorts(ports []corev1.ServicePort) []model.ServicePort {
 		if !ok {
 			continue
 		}
-		n, ok := r.port(field+".port", p.Port)
+		n, ok := r.port(field+".port", p.Port, "the port is left out")
 		if !ok {
 			continue
 		}
@@ -225,9 +218,20 @@ func (r *report) servicePorts(ports []corev1.ServicePort) []model.ServicePort {
 
 // nodePort checks a node port; zero is none, and fine.
 func (r *report) nodePort(field string, n int32) uint16 {
-	if n < 0 || n > 65535 {
-		r.add(field, "%d is not a port number from 1 to 65535; the port has no node port", n)
+	if n == 0 {
 		return 0
 	}
-	return uint16(n)
+	number, _ := r.port(field, n, "the port has no node port")
+	return number
+}
+
+// healthCheckNodePort checks the port that a load balancer with external traffic policy Local must have.
+func (r *report) healthCheckNodePort(n int32) uint16 {
+	const field, follows = "spec.healthCheckNodePort", "load balancers cannot ask this node for its endpoints"
+	if n == 0 {
+		r.add(field, "it is zero although the external traffic policy is Local; %s", follows)
+		return 0
+	}
+	number, _ := r.port(field, n, follows)
+	return number
 }

@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
@@ -32,17 +31,17 @@ func Slice(s *discoveryv1.EndpointSlice, o Options) (*model.Slice, []model.Probl
 		return nil, nil
 	}
 	r := newReport("EndpointSlice", s.Namespace, s.Name)
-	if !r.names(s.Namespace, s.Name, validation.IsDNS1123Subdomain, "the slice is left out") {
+	const follows = "the slice is left out"
+	if !isSubdomain(s.Name) {
+		r.add("metadata.name", "%q is not a DNS subdomain: %s; %s", clip(s.Name), wantSubdomain, follows)
 		return nil, r.problems
 	}
-	if msgs := validation.IsDNS1123Label(service); len(msgs) > 0 {
-		r.add("metadata.labels["+discoveryv1.LabelServiceName+"]", "%q is not the name of a Service: %s; the slice is left out",
-			clip(service), msgs[0])
+	if !r.namespace(s.Namespace, follows) || !r.label("metadata.labels["+discoveryv1.LabelServiceName+"]", service, follows) {
 		return nil, r.problems
 	}
 	family, err := ipproto.ParseFamily(string(s.AddressType))
 	if err != nil {
-		r.add("addressType", "%q is not IPv4, IPv6 or FQDN; the slice is left out", clip(string(s.AddressType)))
+		r.add("addressType", "%q is not IPv4, IPv6 or FQDN; %s", clip(string(s.AddressType)), follows)
 		return nil, r.problems
 	}
 	m := &model.Slice{
@@ -81,7 +80,7 @@ func (r *report) appendPort(ports []model.SlicePort, field, name, protocol strin
 	if !ok {
 		return ports
 	}
-	n, ok := r.port(field+".port", number)
+	n, ok := r.port(field+".port", number, "the port is left out")
 	if !ok {
 		return ports
 	}
