@@ -16,7 +16,8 @@ import (
 type Size struct {
 	// Services counts all of them; the first two are default/kubernetes and kube-system/kube-dns.
 	Services int
-	// Endpoints is the number of endpoints of each Service. The first two have three at most.
+	// Endpoints is the number of endpoints of each Service. The first two have three at most,
+	// and default/kubernetes no more than there are nodes.
 	Endpoints int
 	// Nodes share the endpoints evenly; the first is the own one. Zero: one for each 100 endpoints, three at
 	// least.
@@ -136,7 +137,7 @@ func (g *generator) service(i int) draw {
 	few := min(g.size.Endpoints, 3)
 	switch i {
 	case 0:
-		d := draw{targets: []uint16{6443}, endpoints: few, hosts: true}
+		d := draw{targets: []uint16{6443}, endpoints: min(few, g.nodes), hosts: true}
 		d.Name = model.ServiceName{Namespace: "default", Name: "kubernetes"}
 		d.Ports = []model.ServicePort{port("https", ipproto.TCP, 443)}
 		return d
