@@ -7,13 +7,11 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/kubernetes"
 
 	"espalier/proxier/delta"
-	"espalier/proxier/iptables"
 	"espalier/proxier/ipproto"
+	"espalier/proxier/iptables"
 	"espalier/proxier/model"
-	"espalier/proxier/plan"
 	"espalier/proxier/ruleset"
 	"espalier/watcher"
 	"espalier/watcher/convert"
@@ -126,14 +124,10 @@ func (d *dump) read(ctx context.Context, f ipproto.Family, stdin io.Reader, stde
 func (d *dump) list(ctx context.Context, tracker *watcher.Tracker, stderr io.Writer) error {
 	config, err := kube.ClientConfig(d.source.kubeconfig, d.source.master)
 	if err != nil {
-		return fmt.Errorf("%w; %w", err, errNoSource)
-	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("make a client for %s: %w", config.Host, err)
+		return noSource(err)
 	}
 	return kube.Snapshot(ctx, kube.Config{
-		Client: client, NodeName: d.source.hostname, Tracker: tracker,
+		REST: config, NodeName: d.source.hostname, Tracker: tracker,
 		Report: func(_ string, problems []model.Problem) { warn(stderr, problems) },
 	})
 }

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -93,6 +92,3 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	}
 	return nil
 }
-
-// errUsage marks errors of the command line itself.
-var errNoSource = errors.New(`no source of Services: give --manifests with a file or directory (or - for standard input), or --kubeconfig with a cluster`)

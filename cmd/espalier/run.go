@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
 	"espalier/proxier/health"
@@ -137,14 +136,10 @@ func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Con
 	}
 	config, err := kube.ClientConfig(r.source.kubeconfig, r.source.master)
 	if err != nil {
-		return nil, fmt.Errorf("%w; %w", err, errNoSource)
-	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+		return nil, noSource(err)
 	}
 	return func(ctx context.Context) error {
-		return kube.Run(ctx, kube.Config{Client: client, NodeName: r.source.hostname, Tracker: tracker, Report: report.replaceProblems})
+		return kube.Run(ctx, kube.Config{REST: config, NodeName: r.source.hostname, Tracker: tracker, Report: report.replaceProblems})
 	}, nil
 }
 

@@ -87,7 +87,7 @@ func (c cluster) inProto(p ipproto.Proto) cluster {
 	return c
 }
 
-// inIPv6 returns the cluster with every address taken over into fd00::/96, and 127.0.0.0/8 into ::1.
+// inIPv6 returns the cluster with every address taken over into IPv6 by six.
 func (c cluster) inIPv6() cluster {
 	c.Family = ipproto.IPv6
 	c.Node.IP, c.Node.Addrs = six(c.Node.IP), each(six, c.Node.Addrs)
@@ -115,6 +115,7 @@ func (c cluster) inIPv6() cluster {
 	return c
 }
 
+// six makes fd00:aabb::ccdd of aa.bb.cc.dd, and ::1 of all of 127.0.0.0/8. Order and prefixes are kept.
 func six(a netip.Addr) netip.Addr {
 	switch {
 	case !a.IsValid() || a.Is6():
@@ -122,10 +123,8 @@ func six(a netip.Addr) netip.Addr {
 	case a.IsLoopback():
 		return netip.IPv6Loopback()
 	}
-	b := [16]byte{0: 0xfd}
 	four := a.As4()
-	copy(b[12:], four[:])
-	return netip.AddrFrom16(b)
+	return netip.AddrFrom16([16]byte{0: 0xfd, 2: four[0], 3: four[1], 14: four[2], 15: four[3]})
 }
 
 func sixPrefix(p netip.Prefix) netip.Prefix {
@@ -134,8 +133,10 @@ func sixPrefix(p netip.Prefix) netip.Prefix {
 		return ipproto.IPv6.All()
 	case p.Addr().IsLoopback():
 		return ipproto.IPv6.Loopback()
+	case p.Bits() <= 16:
+		return netip.PrefixFrom(six(p.Addr()), 16+p.Bits())
 	}
-	return netip.PrefixFrom(six(p.Addr()), 96+p.Bits()).Masked()
+	return netip.PrefixFrom(six(p.Addr()), 96+p.Bits())
 }
 
 func each[T any](f func(T) T, in []T) []T {
@@ -265,11 +266,12 @@ const (
 
 // packet is a first packet; addresses of the node have their packets from processes of the node.
 func (c cluster) packet(src, dst netip.Addr, port uint16, p ipproto.Proto) trace.Packet {
+	pods := prefix("10.0.0.0/8")
 	in := "eth0"
 	switch {
 	case src.IsLoopback() || slices.Contains(c.Node.Addrs, src):
 		in = ""
-	case ipproto.FamilyOf(src) == c.Family && (prefix("10.0.0.0/8").Contains(src) || prefix("fd00::10.0.0.0/104").Contains(src)):
+	case pods.Contains(src) || sixPrefix(pods).Contains(src):
 		in = "cali0"
 	}
 	return trace.Packet{Src: src, Dst: dst, DstPort: port, Proto: p, In: in}

@@ -61,20 +61,26 @@ func (k key) compare(o key) int {
 	return int(k.n) - int(o.n)
 }
 
-// common returns the longest key that both begin with and that a rule can express: the protocol is matched
-// whole or not at all.
-func (k key) common(o key) key {
+// firstDifference returns the first bit in which the keys differ, or where the shorter one ends.
+func (k key) firstDifference(o key) uint8 {
 	n := min(k.n, o.n)
 	for i := range k.bits {
 		if x := k.bits[i] ^ o.bits[i]; x != 0 {
-			n = min(n, uint8(8*i+bits.LeadingZeros8(x)))
-			break
+			return min(n, uint8(8*i+bits.LeadingZeros8(x)))
 		}
 	}
-	if n > k.addr && n < k.addr+protoLen {
-		n = k.addr
+	return n
+}
+
+// common returns the longest key that both begin with and that a rule can express.
+func (k key) common(o key) key { return k.cut(k.firstDifference(o)).expressible() }
+
+// expressible returns the key without half a protocol, which no rule can match.
+func (k key) expressible() key {
+	if k.n > k.addr && k.n < k.addr+protoLen {
+		return k.cut(k.addr)
 	}
-	return k.cut(n)
+	return k
 }
 
 // cut returns the first n bits.

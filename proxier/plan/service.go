@@ -13,18 +13,8 @@ import (
 // contribution is what one Service adds to the plan: chains of its own, and entries of the trees that all
 // Services share.
 type contribution struct {
-	chains ruleset.Ruleset
-	// nat table
-	frontends []entry // KUBE-SERVICES
-	nodePorts []entry // KUBE-NODEPORTS
-	// filter table
-	internal     []entry // KUBE-SERVICES: cluster IPs that cannot be served
-	external     []entry // KUBE-EXTERNAL-SERVICES: external IPs and VIPs that cannot be served
-	closedPorts  []entry // the same for node ports
-	firewall     []entry // KUBE-PROXY-FIREWALL: VIPs with source ranges
-	healthChecks []entry // KUBE-NODEPORTS
-	// reachable are the endpoints that some connection can be sent to.
-	reachable []netip.Addr
+	chains  ruleset.Ruleset
+	entries [numTrees][]entry
 }
 
 // servicePort is what the rules of one port of a Service are made of.
@@ -51,11 +41,25 @@ func contribute(e model.Entry, node model.Node, f ipproto.Family, cfg Config) *c
 		}
 		sp.hash = ruleset.Hash(sp.name, p.Proto.String())
 		sp.plan()
-		for _, ep := range sp.sel.Reachable() {
-			c.reachable = append(c.reachable, ep.Addr.Addr())
+		if cfg.NoHairpinMatch {
+			sp.hairpins()
 		}
 	}
 	return c
+}
+
+// hairpins adds a rule for each endpoint that finds connections of the endpoint with itself.
+func (sp servicePort) hairpins() {
+	for _, ep := range sp.sel.Reachable() {
+		p := netip.PrefixFrom(ep.Addr.Addr(), ep.Addr.Addr().BitLen())
+		sp.add(natHairpins, prefixKey(p), ruleset.Rule{Src: p, Jump: ruleset.MarkMasq})
+		sp.add(filterHairpins, prefixKey(p), ruleset.Rule{Src: p, Jump: ruleset.Accept})
+	}
+}
+
+// add adds a rule to a tree.
+func (c *contribution) add(t treeID, k key, r ruleset.Rule) {
+	c.entries[t] = append(c.entries[t], entry{key: k, rule: r})
 }
 
 func (sp servicePort) plan() {
@@ -120,14 +124,14 @@ func (t target) via(r ruleset.Rule) ruleset.Rule {
 // clusterIP adds the rule for the cluster IP, or the verdict where nothing can serve it.
 func (sp servicePort) clusterIP(t target) {
 	if t.ok {
-		sp.frontends = append(sp.frontends, entry{
+		sp.entries[frontends] = append(sp.entries[frontends], entry{
 			key:  sp.frontend(sp.svc.ClusterIP),
 			rule: t.via(ruleset.Rule{Comment: sp.name + " cluster IP"}),
 			masq: true,
 		})
 		return
 	}
-	sp.internal = append(sp.internal, entry{key: sp.frontend(sp.svc.ClusterIP), rule: sp.verdict()})
+	sp.add(refusedInternal, sp.frontend(sp.svc.ClusterIP), sp.verdict())
 }
 
 // verdict is the rule for a frontend that cannot be served: refused where no endpoint exists at all, dropped
@@ -183,9 +187,7 @@ func (sp servicePort) shortCuts(cluster target) []ruleset.Rule {
 // externalDestinations adds the rules that lead external IPs, VIPs and the node port to chain.
 func (sp servicePort) externalDestinations(chain string) {
 	for _, ip := range sp.externalIPs() {
-		sp.frontends = append(sp.frontends, entry{
-			key: sp.frontend(ip), rule: ruleset.Rule{Comment: sp.name + " external IP", Jump: chain},
-		})
+		sp.add(frontends, sp.frontend(ip), ruleset.Rule{Comment: sp.name + " external IP", Jump: chain})
 	}
 	// An address that is an external IP too is not guarded by source ranges: as in kube-proxy, the rule for the
 	// external IP comes first.
@@ -195,20 +197,13 @@ func (sp servicePort) externalDestinations(chain string) {
 		vip = sp.firewallChain(chain)
 	}
 	for _, ip := range vips {
-		sp.frontends = append(sp.frontends, entry{
-			key: sp.frontend(ip), rule: ruleset.Rule{Comment: sp.name + " loadbalancer IP", Jump: vip},
-		})
+		sp.add(frontends, sp.frontend(ip), ruleset.Rule{Comment: sp.name + " loadbalancer IP", Jump: vip})
 		if vip != chain {
-			sp.firewall = append(sp.firewall, entry{
-				key:  sp.frontend(ip),
-				rule: ruleset.Rule{Comment: sp.name + " traffic not accepted by " + vip, Jump: ruleset.Drop},
-			})
+			sp.add(firewalled, sp.frontend(ip), ruleset.Rule{Comment: sp.name + " traffic not accepted by " + vip, Jump: ruleset.Drop})
 		}
 	}
 	if sp.port.NodePort != 0 {
-		sp.nodePorts = append(sp.nodePorts, entry{
-			key: portKey(sp.port.Proto, sp.port.NodePort), rule: ruleset.Rule{Comment: sp.name, Jump: chain},
-		})
+		sp.add(nodePorts, portKey(sp.port.Proto, sp.port.NodePort), ruleset.Rule{Comment: sp.name, Jump: chain})
 	}
 }
 
@@ -226,35 +221,43 @@ func (sp servicePort) firewallChain(chain string) string {
 			allowed = append(allowed, netip.PrefixFrom(vip, vip.BitLen()))
 		}
 	}
-	var entries []entry
-	for _, r := range allowed {
-		k := prefixKey(r)
-		k.source = true
-		entries = append(entries, entry{key: k, rule: ruleset.Rule{Comment: sp.name + " loadbalancer IP", Jump: chain}})
-	}
-	slices.SortFunc(entries, func(a, b entry) int { return a.key.compare(b.key) })
-	// A range within another one adds nothing.
-	kept := entries[:0]
-	for _, e := range entries {
-		if len(kept) == 0 || !kept[len(kept)-1].key.covers(e.key) {
-			kept = append(kept, e)
-		}
-	}
-	t := tree{out: sp.chains, table: fw.Table, name: func(k key) string {
+	t := tree{table: fw.Table, name: func(k key) string {
 		return ruleset.PrefixFirewall + ruleset.Hash("sources of ", sp.name, " ", sp.port.Proto.String(), " ", k.prefix().String())
 	}}
-	sp.chains[fw] = append(t.root(kept),
+	sources := sourceIndex(allowed, ruleset.Rule{Comment: sp.name + " loadbalancer IP", Jump: chain})
+	t.all(sources.root, sp.chains)
+	sp.chains[fw] = append(t.chain(sources.root),
 		ruleset.Rule{Comment: "other traffic to " + sp.name + " will be dropped by " + ruleset.ProxyFirewall})
 	return fw.Name
+}
+
+// sourceIndex returns the index of a rule for each of the source ranges.
+func sourceIndex(ranges []netip.Prefix, r ruleset.Rule) index {
+	keys := make([]key, len(ranges))
+	for i, p := range ranges {
+		keys[i] = prefixKey(p)
+		keys[i].source = true
+	}
+	slices.SortFunc(keys, key.compare)
+	var x index
+	var last key
+	for i, k := range keys {
+		if i > 0 && last.covers(k) {
+			continue // a range within another one adds nothing
+		}
+		x.add(claim{entry: entry{key: k, rule: r}})
+		last = k
+	}
+	return x
 }
 
 // refuseExternal adds the verdicts for external destinations that cannot be served.
 func (sp servicePort) refuseExternal() {
 	for _, ip := range slices.Concat(sp.externalIPs(), sp.svc.VIPs) {
-		sp.external = append(sp.external, entry{key: sp.frontend(ip), rule: sp.verdict()})
+		sp.add(refusedExternal, sp.frontend(ip), sp.verdict())
 	}
 	if sp.port.NodePort != 0 {
-		sp.closedPorts = append(sp.closedPorts, entry{key: portKey(sp.port.Proto, sp.port.NodePort), rule: sp.verdict()})
+		sp.add(refusedNodePorts, portKey(sp.port.Proto, sp.port.NodePort), sp.verdict())
 	}
 }
 
@@ -264,10 +267,8 @@ func (sp servicePort) healthCheck() {
 	if sp.svc.HealthCheckNodePort == 0 {
 		return
 	}
-	sp.healthChecks = append(sp.healthChecks, entry{
-		key:  portKey(ipproto.TCP, sp.svc.HealthCheckNodePort),
-		rule: ruleset.Rule{Comment: sp.name + " health check node port", Jump: ruleset.Accept},
-	})
+	sp.add(healthChecks, portKey(ipproto.TCP, sp.svc.HealthCheckNodePort),
+		ruleset.Rule{Comment: sp.name + " health check node port", Jump: ruleset.Accept})
 }
 
 func (sp servicePort) frontend(ip netip.Addr) key {

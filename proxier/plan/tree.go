@@ -29,7 +29,6 @@ type entry struct {
 // entries alone, and a chain of that below it alone: levels end at fixed bits of the key, wherever the level above
 // ended. So an added entry changes few chains, also when it stands far from all others.
 type tree struct {
-	out   ruleset.Ruleset // receives the inner chains
 	table ruleset.Table
 	name  func(key) string
 	// masq are the rules that mark and unmark what entries with masq match; without them there is none.
@@ -42,25 +41,46 @@ type masqRules struct {
 	mark, unmark ruleset.Rule
 }
 
-// root returns the rules of the chain at the top of the tree, and adds the chains below it.
-// The entries must be sorted by key, without two equal keys.
-func (t tree) root(entries []entry) []ruleset.Rule {
-	if len(entries) <= leafRules {
-		return t.rules(entries)
+// chain returns the rules of the chain for what is below a node; nil for no node.
+func (t tree) chain(n *node) []ruleset.Rule {
+	if n == nil {
+		return nil
+	}
+	if n.count <= leafRules {
+		return t.rules(n.entries(nil))
 	}
 	var single []entry
 	var below []ruleset.Rule
-	for _, part := range split(entries, commonKey(entries).level(), nil) {
-		if len(part) == 1 {
-			single = append(single, part[0])
+	for _, part := range n.parts() {
+		if part.leaf() {
+			single = append(single, part.entry())
 			continue
 		}
-		k := commonKey(part)
-		chain := ruleset.Chain{Table: t.table, Name: t.name(k)}
-		t.out[chain] = t.root(part)
-		below = append(below, k.match(ruleset.Rule{Jump: chain.Name}))
+		k := part.key.expressible()
+		below = append(below, k.match(ruleset.Rule{Jump: t.name(k)}))
 	}
 	return append(t.rules(single), below...)
+}
+
+// chains returns the nodes that have chains of their own, right below the chain for n.
+func (n *node) chains() []*node {
+	if n == nil || n.count <= leafRules {
+		return nil
+	}
+	return slices.DeleteFunc(n.parts(), (*node).leaf)
+}
+
+// all adds the chains below the one for n to out.
+func (t tree) all(n *node, out ruleset.Ruleset) {
+	for _, below := range n.chains() {
+		out[t.chainOf(below)] = t.chain(below)
+		t.all(below, out)
+	}
+}
+
+// chainOf returns the chain for a node that is not at the top.
+func (t tree) chainOf(n *node) ruleset.Chain {
+	return ruleset.Chain{Table: t.table, Name: t.name(n.key.expressible())}
 }
 
 // rules returns the rules of entries that stand in the same chain.
@@ -95,26 +115,27 @@ func commonKey(entries []entry) key {
 	return entries[0].key.common(entries[len(entries)-1].key)
 }
 
-// split divides sorted entries into parts that differ in their bits before end, and adds them to parts. A part
-// that fits into one chain is not divided further.
-func split(entries []entry, end uint8, parts [][]entry) [][]entry {
-	k := commonKey(entries)
-	if len(entries) <= leafRules || k.n >= end {
-		return append(parts, entries)
+// parts returns the nodes that the chain for n is divided into: those that differ in their bits before the end
+// of the level. A part that fits into one chain is not divided further.
+func (n *node) parts() []*node {
+	return n.split(n.key.expressible().level(), nil)
+}
+
+func (n *node) split(end uint8, parts []*node) []*node {
+	k := n.key.expressible()
+	if n.count <= leafRules || k.n >= end {
+		return append(parts, n)
 	}
 	if k.atProto() {
-		for len(entries) > 0 { // at most three protocols
-			p := entries[0].key.cut(k.n + protoLen)
-			n := slices.IndexFunc(entries, func(e entry) bool { return e.key.cut(p.n) != p })
-			if n < 0 {
-				n = len(entries)
-			}
-			parts = append(parts, entries[:n])
-			entries = entries[n:]
-		}
-		return parts
+		return n.protocols(k.addr+protoLen, parts)
 	}
-	n := slices.IndexFunc(entries, func(e entry) bool { return e.key.bit(k.n) == 1 })
-	parts = split(entries[:n], end, parts)
-	return split(entries[n:], end, parts)
+	return n.one.split(end, n.zero.split(end, parts))
+}
+
+// protocols adds a part for each protocol; their bits end before end.
+func (n *node) protocols(end uint8, parts []*node) []*node {
+	if n.leaf() || n.key.n >= end {
+		return append(parts, n)
+	}
+	return n.one.protocols(end, n.zero.protocols(end, parts))
 }

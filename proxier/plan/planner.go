@@ -1,0 +1,129 @@
+package plan
+
+import (
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strings"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+	"espalier/proxier/ruleset"
+)
+
+// A Planner is a plan that follows its cluster: after a change it looks at the Services that changed, at their
+// chains, and at the few chains of the trees above them. Whatever the order of changes, it says the same as Plan
+// says of the final cluster.
+//
+// It remembers entries of trees and, of each chain, no more than a fingerprint.
+type Planner struct {
+	family   ipproto.Family
+	cfg      Config
+	node     model.Node
+	trees    [numTrees]index
+	services map[model.ServiceName]footprint
+	prints   map[ruleset.Chain]fingerprint
+	seeds    [2]maphash.Seed
+}
+
+// A footprint is what a Service has in the plan.
+type footprint struct {
+	chains []ruleset.Chain
+	places []place
+}
+
+type place struct {
+	tree treeID
+	key  key
+}
+
+// A fingerprint stands for the rules of a chain: two hashes, so that a change is never taken for none.
+type fingerprint [2]uint64
+
+// A Change says how the plan differs from before.
+type Change struct {
+	// Write has the chains that are new or have other rules.
+	Write ruleset.Ruleset
+	// Delete has the chains that are no longer in the plan, sorted.
+	Delete []ruleset.Chain
+}
+
+// NewPlanner returns a Planner that has planned nothing.
+func NewPlanner(f ipproto.Family) *Planner {
+	return &Planner{
+		family:   f,
+		services: map[model.ServiceName]footprint{},
+		prints:   map[ruleset.Chain]fingerprint{},
+		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+	}
+}
+
+// Reset plans a whole cluster, whatever the Planner knew before.
+func (p *Planner) Reset(s model.Snapshot, cfg Config) Change {
+	p.cfg, p.node = cfg, s.Node
+	names := slices.Collect(maps.Keys(s.Services))
+	for name := range p.services {
+		if _, kept := s.Services[name]; !kept {
+			names = append(names, name)
+		}
+	}
+	u := newUpdate(p)
+	for c := range p.prints {
+		u.before[c] = true
+	}
+	return u.run(s, names)
+}
+
+// Update plans the named Services anew, which are those of s that were added, removed or changed. If the node or
+// the configuration changed, it must be Reset.
+func (p *Planner) Update(s model.Snapshot, names []model.ServiceName) Change {
+	return newUpdate(p).run(s, names)
+}
+
+// Problems returns what Services cannot have because others have it.
+func (p *Planner) Problems() []model.Problem {
+	var problems []model.Problem
+	for id := range p.trees {
+		if treeID(id).shared() {
+			continue
+		}
+		for k, n := range p.trees[id].contested {
+			first := n.claims[0].owner
+			for _, c := range n.claims[1:] {
+				if c.owner == first {
+					continue // within one Service the first rule wins by design
+				}
+				problems = append(problems, model.Problem{
+					Object: "Service " + c.owner.String(),
+					Text:   fmt.Sprintf("%s is already used by Service %s; this Service does not get it", describe(k), first),
+				})
+			}
+		}
+	}
+	slices.SortFunc(problems, func(a, b model.Problem) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(problems)
+}
+
+func describe(k key) string {
+	r := k.match(ruleset.Rule{})
+	port := fmt.Sprintf("port %s/%s", r.DstPorts, r.Proto)
+	if r.Dst.IsValid() {
+		return r.Dst.Addr().String() + " " + port
+	}
+	return "node " + port
+}
+
+// fingerprint returns what stands for the rules.
+func (p *Planner) fingerprint(rules []ruleset.Rule) fingerprint {
+	var f fingerprint
+	for i, seed := range p.seeds {
+		var h maphash.Hash
+		h.SetSeed(seed)
+		for _, r := range rules {
+			maphash.WriteComparable(&h, r)
+		}
+		f[i] = h.Sum64()
+	}
+	return f
+}

@@ -1,0 +1,175 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"espalier/proxier/model"
+	"espalier/proxier/ruleset"
+)
+
+// An update is one step of a Planner. It notes which chains the touched part of the plan had before and has
+// after: what only was before goes.
+type update struct {
+	*Planner
+	out           Change
+	places        map[place]bool
+	before, after map[ruleset.Chain]bool
+	// below has, of each node that was visited, the nodes with the chains below that of the node.
+	below map[*node][]*node
+}
+
+func newUpdate(p *Planner) *update {
+	return &update{
+		Planner: p,
+		out:     Change{Write: ruleset.Ruleset{}},
+		places:  map[place]bool{},
+		before:  map[ruleset.Chain]bool{},
+		after:   map[ruleset.Chain]bool{},
+	}
+}
+
+// run plans the named Services of s anew.
+func (u *update) run(s model.Snapshot, names []model.ServiceName) Change {
+	planned := make(map[model.ServiceName]*contribution, len(names))
+	for _, name := range names {
+		c := &contribution{}
+		if e, ok := s.Services[name]; ok {
+			c = contribute(e, u.node, u.family, u.cfg)
+		}
+		planned[name] = c
+		u.touch(name, c)
+	}
+	for _, pl := range u.touched() {
+		u.visitBefore(pl)
+	}
+	for name, c := range planned {
+		u.replace(name, c)
+	}
+	for _, pl := range u.touched() {
+		u.visitAfter(pl)
+	}
+	u.fixed()
+	u.finish()
+	return u.out
+}
+
+// touch notes the places in trees that a Service had or will have.
+func (u *update) touch(name model.ServiceName, c *contribution) {
+	for _, pl := range u.services[name].places {
+		u.places[pl] = true
+	}
+	for id, entries := range c.entries {
+		for _, e := range entries {
+			u.places[place{treeID(id), e.key}] = true
+		}
+	}
+}
+
+// touched returns the places, and forgets which nodes were visited.
+func (u *update) touched() []place {
+	u.below = map[*node][]*node{}
+	return slices.Collect(maps.Keys(u.places))
+}
+
+// visitBefore notes the chains on the way to a place, and their branches, before the tree changes.
+func (u *update) visitBefore(pl place) {
+	t := u.tree(pl.tree)
+	for n := u.trees[pl.tree].root; n != nil; n = next(u.below[n], pl.key) {
+		if _, visited := u.below[n]; visited {
+			continue
+		}
+		u.below[n] = n.chains()
+		for _, below := range u.below[n] {
+			u.before[t.chainOf(below)] = true
+		}
+	}
+}
+
+// next returns the node that the key belongs below; nil if there is none.
+func next(nodes []*node, k key) *node {
+	i := slices.IndexFunc(nodes, func(n *node) bool { return n.key.covers(k) })
+	if i < 0 {
+		return nil
+	}
+	return nodes[i]
+}
+
+// visitAfter notes the chains on the way to a place, and their branches, with their rules where they may have
+// changed: on the way itself, and in chains that did not exist, because entries moved into them.
+func (u *update) visitAfter(pl place) {
+	t := u.tree(pl.tree)
+	root := u.trees[pl.tree].root
+	for n := root; n != nil; n = next(u.below[n], pl.key) {
+		if _, visited := u.below[n]; visited {
+			continue
+		}
+		if n != root {
+			u.write(t.chainOf(n), t.chain(n))
+		}
+		u.branches(t, n)
+	}
+}
+
+// branches notes the chains below that of n. A chain that did exist has the rules that it had, unless some other
+// place is below it.
+func (u *update) branches(t tree, n *node) {
+	u.below[n] = n.chains()
+	for _, below := range u.below[n] {
+		chain := t.chainOf(below)
+		u.after[chain] = true
+		if _, existed := u.prints[chain]; !existed {
+			u.write(chain, t.chain(below))
+			u.branches(t, below)
+		}
+	}
+}
+
+// replace puts what a Service contributes into the plan, in place of what it had there.
+func (u *update) replace(name model.ServiceName, c *contribution) {
+	had := u.services[name]
+	for _, pl := range had.places {
+		u.trees[pl.tree].remove(pl.key, name)
+	}
+	has := footprint{chains: make([]ruleset.Chain, 0, len(c.chains))}
+	for id, entries := range c.entries {
+		for _, e := range entries {
+			u.trees[id].add(claim{owner: name, entry: e})
+			has.places = append(has.places, place{treeID(id), e.key})
+		}
+	}
+	for chain, rules := range c.chains {
+		u.after[chain] = true
+		u.write(chain, rules)
+		has.chains = append(has.chains, chain)
+	}
+	for _, chain := range had.chains {
+		u.before[chain] = true
+	}
+	if len(has.chains)+len(has.places) == 0 {
+		delete(u.services, name)
+		return
+	}
+	u.services[name] = has
+}
+
+// write notes the rules of a chain, unless they are what it had.
+func (u *update) write(c ruleset.Chain, rules []ruleset.Rule) {
+	f := u.fingerprint(rules)
+	if had, ok := u.prints[c]; ok && had == f {
+		return
+	}
+	u.prints[c] = f
+	u.out.Write[c] = rules
+}
+
+// finish lists the chains that are gone.
+func (u *update) finish() {
+	for c := range u.before {
+		if !u.after[c] {
+			delete(u.prints, c)
+			u.out.Delete = append(u.out.Delete, c)
+		}
+	}
+	slices.SortFunc(u.out.Delete, ruleset.Chain.Compare)
+}
