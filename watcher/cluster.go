@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"espalier/proxier/ipproto"
@@ -15,7 +16,8 @@ type cluster struct {
 	services map[model.ServiceName]*model.Service
 	// slices has those of Services that do not exist, too: they may arrive first, and slices of Services that
 	// another proxy serves always come.
-	slices map[model.ServiceName]map[model.SliceName]*model.Slice
+	// Lists, as nearly every Service has one slice or two.
+	slices map[model.ServiceName][]*model.Slice
 
 	// entries is the table of Services of the last snapshot. It has been handed out: replaced, never changed.
 	entries map[model.ServiceName]model.Entry
@@ -32,7 +34,7 @@ func newCluster(f ipproto.Family) cluster {
 	return cluster{
 		family:   f,
 		services: map[model.ServiceName]*model.Service{},
-		slices:   map[model.ServiceName]map[model.SliceName]*model.Slice{},
+		slices:   map[model.ServiceName][]*model.Slice{},
 		entries:  map[model.ServiceName]model.Entry{},
 		stale:    map[model.ServiceName]bool{},
 	}
@@ -71,21 +73,22 @@ func (c *cluster) setService(name model.ServiceName, s *model.Service, now time.
 	c.changed(now)
 }
 
-// setSlice stores a slice whose Service is that of the slice it replaces, if there is one.
-func (c *cluster) setSlice(s *model.Slice, now time.Time) {
-	set := c.slices[s.Service]
-	if set == nil {
-		set = map[model.SliceName]*model.Slice{}
-		c.slices[s.Service] = set
+// setSlice stores a slice in place of old, which is nil or a slice of the same Service.
+func (c *cluster) setSlice(old, s *model.Slice, now time.Time) {
+	list := c.slices[s.Service]
+	if i := slices.Index(list, old); i >= 0 {
+		list[i] = s
+	} else {
+		c.slices[s.Service] = append(list, s)
 	}
-	set[s.Name] = s
 	c.slicesChanged(s.Service, now)
 }
 
 func (c *cluster) deleteSlice(s *model.Slice, now time.Time) {
-	set := c.slices[s.Service]
-	delete(set, s.Name)
-	if len(set) == 0 {
+	list := c.slices[s.Service]
+	if i := slices.Index(list, s); len(list) > 1 {
+		c.slices[s.Service] = slices.Delete(list, i, i+1)
+	} else {
 		delete(c.slices, s.Service)
 	}
 	c.slicesChanged(s.Service, now)
@@ -111,7 +114,7 @@ func (c *cluster) publish() {
 			continue // changed and changed back, or an endpoint moved from slice to slice
 		}
 		if entries == nil {
-			entries = maps.Clone(c.entries)
+			entries = c.copyEntries()
 		}
 		if exists {
 			entries[name] = entry
@@ -128,6 +131,15 @@ func (c *cluster) publish() {
 	clear(c.stale)
 }
 
+// copyEntries is what makes a change cost more in a larger cluster: 3 ms for 30,000 Services. A map filled one
+// by one takes twice as long as a clone, but at the start it should not grow in steps.
+func (c *cluster) copyEntries() map[model.ServiceName]model.Entry {
+	if len(c.entries) == 0 {
+		return make(map[model.ServiceName]model.Entry, len(c.stale))
+	}
+	return maps.Clone(c.entries)
+}
+
 // entry computes what belongs into the table for a stale Service, out of the parts of the old entry where they
 // are equal. It returns false if there is no such Service.
 func (c *cluster) entry(name model.ServiceName, old model.Entry) (model.Entry, bool) {
@@ -140,7 +152,7 @@ func (c *cluster) entry(name model.ServiceName, old model.Entry) (model.Entry, b
 		entry.Service = old.Service
 	}
 	if c.stale[name] {
-		if merged := model.Merge(maps.Values(c.slices[name])); !equalBackends(merged, old.Backends) {
+		if merged := model.Merge(slices.Values(c.slices[name])); !equalBackends(merged, old.Backends) {
 			entry.Backends = merged
 		}
 	}

@@ -162,9 +162,10 @@ func (t *Tracker) setSlice(s *model.Slice, now time.Time) {
 	}
 	if old != nil && (old.Family != s.Family || old.Service != s.Service) {
 		t.deleteSlice(s.Name, now)
+		old = nil
 	}
 	t.slices[s.Name] = s
-	t.cluster(s.Family).setSlice(s, now)
+	t.cluster(s.Family).setSlice(old, s, now)
 }
 
 func (t *Tracker) deleteSlice(name model.SliceName, now time.Time) {

@@ -186,8 +186,8 @@ func TestMix(t *testing.T) {
 	plain := count(Mix{})
 	wantPlain := map[string]int{
 		"one endpoint":   n,
-		"local endpoint": n/40 - 1, // there are 40 nodes; the endpoint of default/kubernetes is not local
-		"ports": 1, "udp": 1, "one number, two protocols": 1, // kube-dns
+		"local endpoint": n/40 - 1,                                    // there are 40 nodes; the endpoint of default/kubernetes is not local
+		"ports":          1, "udp": 1, "one number, two protocols": 1, // kube-dns
 	}
 	if diff := cmp.Diff(wantPlain, plain); diff != "" {
 		t.Errorf("Services that are not plain (-want +got):\n%s", diff)
