@@ -285,6 +285,11 @@ func (c cluster) rules(t *testing.T) ruleset.Ruleset {
 		t.Errorf("problem: %v", p)
 	}
 	sound(t, rs, c.Family)
+	for chain, rules := range rs {
+		if c.NoHairpinMatch && slices.ContainsFunc(rules, func(r ruleset.Rule) bool { return r.Hairpin }) {
+			t.Errorf("%s asks for xt_bpf, which the kernel does not have", chain)
+		}
+	}
 	return trace.Attach(rs)
 }
 

@@ -418,7 +418,9 @@ func (g *generator) endpoints(most int, s *model.Service) []model.Endpoint {
 		taken[a] = true
 		e := model.Endpoint{Addr: netip.AddrPortFrom(a, 1), Local: local}
 		state(&e)
-		hints(&e)
+		if hints(&e); !e.Ready && g.once(2) { // the control plane gives hints to ready ones only
+			e.ZoneHints, e.NodeHints = "", ""
+		}
 		eps = append(eps, e)
 	}
 	return eps

@@ -1,7 +1,9 @@
 package plan_test
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -555,5 +557,36 @@ func TestFlowsWithAffinity(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// However many endpoints there are, the choice is uniform, and a packet pays for few of them.
+func TestFlowsToManyEndpoints(t *testing.T) {
+	for _, tt := range []struct{ n, worst int }{{1, 20}, {2, 20}, {3, 20}, {33, 60}, {64, 90}, {65, 90}, {150, 90}, {1000, 130}, {5000, 180}} {
+		t.Run(fmt.Sprint(tt.n), func(t *testing.T) {
+			key := model.PortKey{Proto: tcp}
+			e := service("shop/web", "172.30.0.41", port("", tcp, 80, 0, 80, ""))
+			for i := range tt.n {
+				a := netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)})
+				e.Backends[key] = append(e.Backends[key], model.Endpoint{Addr: netip.AddrPortFrom(a, 8080), Ready: true, Serving: true})
+			}
+			slices.SortFunc(e.Backends[key], model.CompareEndpoints)
+			c := newCluster(e)
+			r, err := trace.Walk(c.rules(t), trace.Host{Addrs: c.Node.Addrs}, c.packet(addr(pod), e.Service.ClusterIP, 80, tcp))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Outcomes) != tt.n {
+				t.Errorf("%d outcomes, want %d", len(r.Outcomes), tt.n)
+			}
+			for _, o := range r.Outcomes {
+				if p := o.Probability * float64(tt.n); p < 1-1e-6 || p > 1+1e-6 {
+					t.Errorf("%v: %.9f times what it should be", o, p)
+				}
+			}
+			if got := r.Worst(); got > tt.worst {
+				t.Errorf("a packet is compared with up to %d rules, want at most %d", got, tt.worst)
+			}
+		})
 	}
 }

@@ -68,9 +68,10 @@ func TestSelect(t *testing.T) {
 		{33, "", "", "", "a -, b R", "b", "nil", "b", true},          // serving, but neither ready nor terminating
 		{34, "", "", "", "a -, b -", "empty", "nil", "empty", false}, // the same without a better one
 		{35, etp + public, "", "", "a -l, b R", "b", "empty", "b", true},
-		{36, "", "node-1", "A", "a R n=node-1, b R n=node-2", "a", "nil", "a", true}, // node hints alone
-		{37, "", "", "A", "a D z=A, b D z=B", "a b", "nil", "a b", true},             // a fallback ignores hints
-		{38, "", "", "A", "a R z=A, b D", "a", "nil", "a", true},                     // only ready ones must have hints
+		{36, "", "node-1", "A", "a R n=node-1, b R n=node-2", "a", "nil", "a", true},         // node hints alone
+		{37, "", "", "A", "a D z=A, b D z=B", "a b", "nil", "a b", true},                     // a fallback ignores hints
+		{38, "", "", "A", "a R z=A, b R z=B, c D", "a", "nil", "a", true},                    // only ready ones must have hints
+		{39, "", "node-1", "A", "a R z=A n=node-2, b D z=A n=node-1", "a", "nil", "a", true}, // and only ready ones make them count
 	} {
 		t.Run(fmt.Sprint(tt.row), func(t *testing.T) {
 			svc := &model.Service{InternalLocal: strings.Contains(tt.policy, itp), ExternalLocal: strings.Contains(tt.policy, etp)}
