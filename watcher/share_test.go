@@ -23,6 +23,9 @@ func TestSnapshotsShareWhatDidNotChange(t *testing.T) {
 	tracker.SetSlice(slice("api-1", api, "10.128.0.9"))
 	one, _ := mustSnapshot(t, v)
 
+	if n := len(v.cluster.stale); n > 0 {
+		t.Errorf("%d Services would be computed again for the next snapshot", n)
+	}
 	if again, _ := mustSnapshot(t, v); !same(one.Services, again.Services) {
 		t.Error("nothing changed, but the table of Services is another one")
 	}
