@@ -124,7 +124,7 @@ func (d *dump) read(ctx context.Context, f ipproto.Family, stdin io.Reader, stde
 func (d *dump) list(ctx context.Context, tracker *watcher.Tracker, stderr io.Writer) error {
 	config, err := kube.ClientConfig(d.source.kubeconfig, d.source.master)
 	if err != nil {
-		return noSource(err)
+		return err
 	}
 	return kube.Snapshot(ctx, kube.Config{
 		REST: config, NodeName: d.source.hostname, Tracker: tracker,

@@ -136,7 +136,7 @@ func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Con
 	}
 	config, err := kube.ClientConfig(r.source.kubeconfig, r.source.master)
 	if err != nil {
-		return nil, noSource(err)
+		return nil, err
 	}
 	return func(ctx context.Context) error {
 		return kube.Run(ctx, kube.Config{REST: config, NodeName: r.source.hostname, Tracker: tracker, Report: report.replaceProblems})

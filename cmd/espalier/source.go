@@ -47,8 +47,3 @@ func (s *source) validate() error {
 	}
 	return errors.Join(errs...)
 }
-
-// noSource explains what to give when there is nothing to read Services from.
-func noSource(err error) error {
-	return fmt.Errorf("%w\nor give --manifests with a file or directory of manifests", err)
-}

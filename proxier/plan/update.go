@@ -88,7 +88,7 @@ func (u *update) visitBefore(pl place) {
 
 // next returns the node that the key belongs below; nil if there is none.
 func next(nodes []*node, k key) *node {
-	i := slices.IndexFunc(nodes, func(n *node) bool { return n.key.covers(k) })
+	i := slices.IndexFunc(nodes, func(n *node) bool { return n.key.expressible().covers(k) })
 	if i < 0 {
 		return nil
 	}

@@ -30,7 +30,7 @@ var seed = flag.Uint64("seed", 0, "repeat the case with this seed; 0: new ones")
 func forSeeds(t *testing.T, check func(t *testing.T, r *rand.Rand)) {
 	first, cases := *seed, uint64(1)
 	if first == 0 {
-		first, cases = uint64(time.Now().UnixNano()), 20
+		first, cases = uint64(time.Now().UnixNano()), 10
 	}
 	for s := first; s < first+cases; s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
