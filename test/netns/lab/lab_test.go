@@ -150,7 +150,7 @@ func TestVerdictsAreToldApart(t *testing.T) {
 		for _, proto := range ipproto.Protos {
 			t.Run(c.family.String()+"/"+proto.String(), func(t *testing.T) {
 				for _, p := range c.rejected {
-					for range 20 { // more than ICMP is limited to by default
+					for range 200 { // more than ICMP is limited to by default
 						if got := see(t, l, proto, p.from, p.src, p.to, patience); got != "refused by ICMP" {
 							t.Fatalf("%s to %s: got %s, want refused by ICMP", p.src, p.to, got)
 						}

@@ -119,8 +119,11 @@ func prepare(ns *Namespace, router bool) error {
 			"ipv6/conf/all/forwarding":         "1",
 			"ipv4/conf/all/send_redirects":     "0",
 			"ipv4/conf/default/send_redirects": "0",
-			"ipv4/icmp_ratemask":               "0", // every REJECT must be heard, not six and then one a second
-			"ipv6/icmp/ratelimit":              "0",
+			// Every REJECT must be heard: limits for each destination and for all together count only messages whose
+			// type is in the mask. 255 is a type that nobody sends.
+			"ipv4/icmp_ratemask":  "0",
+			"ipv6/icmp/ratemask":  "255",
+			"ipv6/icmp/ratelimit": "0",
 		})
 	}
 	for _, path := range slices.Sorted(maps.Keys(settings)) {
@@ -295,4 +298,13 @@ func route(to netip.Prefix, via netip.Addr, link netlink.Link) *netlink.Route {
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// FlushConntrack makes the node forget all connections, of both families.
+func (l *Lab) FlushConntrack() error {
+	err := l.hosts[Node].Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+	if err != nil {
+		return fmt.Errorf("flush conntrack of node: %w", err)
+	}
+	return nil
 }
