@@ -31,8 +31,8 @@ type Batch struct {
 	NatFirst bool
 	// Held are references of others to chains that should go: such a chain is emptied and stays.
 	Held []Reference
-	// Standing is how many rules the table with most rules has before the change. It decides nothing but the
-	// size of blocks: the kernel checks the standing rules again at every commit of the nf_tables backend.
+	// Standing is how many rules the largest table has before the change. It decides nothing but the size of
+	// the COMMITs; see sizes.
 	Standing int
 }
 

@@ -1,18 +1,34 @@
 package delta
 
 import (
+	"math"
 	"slices"
 
 	"espalier/proxier/ruleset"
 )
 
-// Sizes of the COMMITs of strategy NFT, in chains.
-const (
-	smallBatch   = 300  // up to here one COMMIT a table
-	newBlock     = 200  // chains that nothing refers to yet
-	changedBlock = 2000 // chains that packets go through
-	deleteBlock  = 300
-)
+// sizes are those of the COMMITs of strategy NFT, in chains.
+type sizes struct {
+	small   int // up to here one COMMIT a table
+	fresh   int // chains that nothing refers to yet
+	changed int // chains that packets go through
+	remove  int
+}
+
+// sizes returns what was measured to be best with iptables 1.8.9 on Linux 6.18, with 10,000 chains and 40,000
+// rules, and with 32,000 chains and 182,000 rules.
+//
+// A COMMIT of n chains costs the tool about n²·20 ns, and makes the kernel check again all rules that a packet
+// can reach, at about 1 µs each. On an empty kernel 100 to 500 chains are equally good (2.1 s for the large
+// one; 2.8 s with 1000, 40 s with all in one). Beside 182,000 rules that stand there, 4000 new chains take
+// 4.2 s with 200, 0.5 s with 3000.
+//
+// Chains that packets go through should change at one moment; 10,000 in one COMMIT take 0.9 s and 32,000 take
+// 36 s, against 7.3 s with 8000. A block is consistent in itself: what refers to each other comes together.
+func (b Batch) sizes() sizes {
+	fresh := int(7 * math.Sqrt(float64(b.Standing)))
+	return sizes{small: 300, fresh: min(max(fresh, 200), 5000), changed: 8000, remove: 300}
+}
 
 // commit is one transaction of one table.
 type commit struct {
@@ -27,22 +43,22 @@ type commit struct {
 //
 // Whatever a packet can reach is complete after each of them: a chain is created before something refers to it
 // and removed after nothing does.
-func (b Batch) commits(s Strategy) []commit {
+func (b Batch) commits(s Strategy, size sizes) []commit {
 	var build, change, remove []commit
 	for _, t := range b.tables() {
 		all := b.of(t)
-		if s == Legacy || len(all.write)+len(all.remove) <= smallBatch {
+		if s == Legacy || len(all.write)+len(all.remove) <= size.small {
 			if !all.empty() {
 				change = append(change, all)
 			}
 			continue
 		}
 		fresh, reachable := b.split(all.write)
-		for block := range slices.Chunk(fresh, newBlock) {
+		for block := range slices.Chunk(fresh, size.fresh) {
 			build = append(build, commit{table: t, write: block})
 		}
 		last := commit{table: t, unjump: all.unjump, jumps: all.jumps}
-		for block := range slices.Chunk(reachable, changedBlock) {
+		for block := range slices.Chunk(reachable, size.changed) {
 			if len(last.write) > 0 {
 				change = append(change, commit{table: t, write: last.write})
 			}
@@ -51,7 +67,7 @@ func (b Batch) commits(s Strategy) []commit {
 		if !last.empty() {
 			change = append(change, last)
 		}
-		for block := range slices.Chunk(all.remove, deleteBlock) {
+		for block := range slices.Chunk(all.remove, size.remove) {
 			remove = append(remove, commit{table: t, remove: block})
 		}
 	}

@@ -58,11 +58,15 @@ func (b Batch) Text(f ipproto.Family, s Strategy) ([]byte, error) {
 // Encode writes the batch as input for iptables-restore --noflush, without keeping it in memory. Equal batches
 // give equal text. A batch that must not be written as it is yields an *InvalidError before anything is written.
 func (b Batch) Encode(w io.Writer, f ipproto.Family, s Strategy) error {
+	return b.encode(w, f, s, b.sizes())
+}
+
+func (b Batch) encode(w io.Writer, f ipproto.Family, s Strategy, size sizes) error {
 	if err := b.Validate(f); err != nil {
 		return err
 	}
 	e := encoder{w: bufio.NewWriterSize(w, 64<<10), family: f}
-	for _, c := range b.commits(s) {
+	for _, c := range b.commits(s, size) {
 		e.commit(b, c)
 	}
 	if e.err == nil {

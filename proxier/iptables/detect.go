@@ -8,7 +8,9 @@ import (
 
 // Detect says which backend the node uses, and by what evidence. A wish other than Auto is obeyed if its
 // binaries are there.
-func Detect(ctx context.Context, wish Backend) (b Backend, why string, err error) { return NFT, "", nil }
+func Detect(ctx context.Context, wish Backend) (b Backend, why string, err error) {
+	return NFT, "", nil
+}
 
 // Usable says for a family whether the node can be programmed in it, and why not.
 type Usable struct {
