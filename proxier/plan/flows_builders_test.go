@@ -87,7 +87,7 @@ func (c cluster) inProto(p ipproto.Proto) cluster {
 	return c
 }
 
-// inIPv6 returns the cluster with every address taken over into IPv6 by six.
+// inIPv6 returns the cluster with every address taken over into IPv6 by six. What is IPv6 stays as it is.
 func (c cluster) inIPv6() cluster {
 	c.Family = ipproto.IPv6
 	c.Node.IP, c.Node.Addrs = six(c.Node.IP), each(six, c.Node.Addrs)
@@ -129,6 +129,8 @@ func six(a netip.Addr) netip.Addr {
 
 func sixPrefix(p netip.Prefix) netip.Prefix {
 	switch {
+	case p.Addr().Is6():
+		return p
 	case p.Bits() == 0:
 		return ipproto.IPv6.All()
 	case p.Addr().IsLoopback():

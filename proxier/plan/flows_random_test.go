@@ -41,7 +41,7 @@ func TestFlowsOfRandomClusters(t *testing.T) {
 	t.Logf("seed %d", seed)
 	flows, worst := 0, 0
 	for round := range rounds {
-		g := &generator{Rand: rand.New(rand.NewPCG(seed, round)), frontends: map[frontend]bool{}, nodePorts: map[frontend]bool{}}
+		g := newGenerator(rand.New(rand.NewPCG(seed, round)))
 		c := g.cluster()
 		rs := c.rules(t)
 		o := newOracle(c, g.once(4))
@@ -219,6 +219,21 @@ type generator struct {
 	frontends map[frontend]bool // taken
 	nodePorts map[frontend]bool
 	services  int
+	clusterIP func() netip.Addr
+	// internal: no Service has an external address.
+	internal bool
+	// quarrels: Services may claim what others have.
+	quarrels bool
+	// inIPv6: the cluster is to be taken over into IPv6; entries are made in IPv4.
+	inIPv6 bool
+}
+
+func newGenerator(r *rand.Rand) *generator {
+	g := &generator{Rand: r, frontends: map[frontend]bool{}, nodePorts: map[frontend]bool{}}
+	g.clusterIP = pick(g, g.sequentialIP, g.scatteredIP)
+	g.internal = g.once(4)
+	g.inIPv6 = g.once(3)
+	return g
 }
 
 type frontend struct {
@@ -254,14 +269,18 @@ func (g *generator) cluster() cluster {
 	if g.once(8) { // deep trees
 		services, most = 600, 2
 	}
-	layout := pick(g, g.sequentialIP, g.scatteredIP)
 	for range services {
-		if e, ok := g.service(layout, most); ok {
+		if e, ok := g.entry(most); ok {
 			c.Services[e.Service.Name] = e
 		}
 	}
-	if g.once(3) {
-		c = c.inIPv6()
+	return g.family(c)
+}
+
+// family returns the cluster in the family that it is to have.
+func (g *generator) family(c cluster) cluster {
+	if g.inIPv6 {
+		return c.inIPv6()
 	}
 	return c
 }
@@ -279,7 +298,11 @@ func (g *generator) config() plan.Config {
 	}
 }
 
+// sequentialIP returns addresses side by side, and sometimes one far off.
 func (g *generator) sequentialIP() netip.Addr {
+	if g.once(100) {
+		return netip.AddrFrom4([4]byte{172, 16, byte(g.services >> 8), byte(g.services)})
+	}
 	return netip.AddrFrom4([4]byte{10, 96, byte(g.services >> 8), byte(g.services)})
 }
 
@@ -287,19 +310,19 @@ func (g *generator) scatteredIP() netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 96 | byte(g.IntN(16)), byte(g.IntN(256)), byte(g.IntN(256))})
 }
 
-// service makes a Service with up to most endpoints for each port; false: its addresses were taken.
-func (g *generator) service(clusterIP func() netip.Addr, most int) (model.Entry, bool) {
+// entry makes a Service with up to most endpoints for each port; false: its addresses were taken.
+func (g *generator) entry(most int) (model.Entry, bool) {
 	g.services++
 	s := &model.Service{
 		Name:          model.ServiceName{Namespace: pick(g, "shop", "kube-system", "a-namespace"), Name: fmt.Sprint("svc-", g.services)},
-		ClusterIP:     clusterIP(),
+		ClusterIP:     g.clusterIP(),
 		InternalLocal: g.once(4),
 		Ports:         g.ports(),
 	}
 	if g.once(4) {
 		s.Affinity = pick(g, time.Second, 600*time.Second, 10800*time.Second)
 	}
-	if !g.once(3) {
+	if !g.internal && !g.once(3) {
 		s.ExternalIPs = someOf(g, 2, addrs("198.51.100.1 198.51.100.2 198.51.100.77 192.168.1.2 203.0.113.9")...)
 		s.VIPs = someOf(g, 3, addrs("203.0.113.9 203.0.113.10 203.0.113.200 198.51.100.200 192.168.0.2 1.2.3.4")...)
 		s.ExternalLocal = g.once(2)
@@ -308,27 +331,33 @@ func (g *generator) service(clusterIP func() netip.Addr, most int) (model.Entry,
 		s.SourceRanges = g.sourceRanges()
 	}
 	if s.ExternalLocal && g.once(2) {
-		s.HealthCheckNodePort = g.healthCheckPort()
+		s.HealthCheckNodePort = uint16(40000 + g.services) // nothing else has it, whatever the protocol
 	}
 	if !g.take(s) {
 		return model.Entry{}, false
 	}
-	e := model.Entry{Service: s, Backends: model.Backends{}}
+	return model.Entry{Service: s, Backends: g.backends(s, most)}, true
+}
+
+// backends makes up to most endpoints for each port. Ports share them, or not.
+func (g *generator) backends(s *model.Service, most int) model.Backends {
+	backends := model.Backends{}
 	var eps []model.Endpoint
 	for i, p := range s.Ports {
 		if i == 0 || g.once(3) {
-			eps = g.endpoints(most, s)
+			eps = g.endpoints(most)
 		}
-		if len(eps) > 0 {
-			target := uint16(8000 + g.IntN(1000))
-			e.Backends[p.PortKey] = each(func(e model.Endpoint) model.Endpoint {
-				e.Addr = netip.AddrPortFrom(e.Addr.Addr(), target)
-				return e
-			}, eps)
-			slices.SortFunc(e.Backends[p.PortKey], model.CompareEndpoints)
+		if len(eps) == 0 {
+			continue
 		}
+		target := uint16(8000 + g.IntN(1000))
+		backends[p.PortKey] = each(func(e model.Endpoint) model.Endpoint {
+			e.Addr = netip.AddrPortFrom(e.Addr.Addr(), target)
+			return e
+		}, eps)
+		slices.SortFunc(backends[p.PortKey], model.CompareEndpoints)
 	}
-	return e, true
+	return backends
 }
 
 // ports are mostly one, sometimes many; numbers repeat with other protocols.
@@ -358,16 +387,11 @@ func (g *generator) ports() []model.ServicePort {
 func (g *generator) nodePort(p ipproto.Proto) uint16 {
 	for {
 		n := pick(g, uint16(30000+g.IntN(32)), uint16(30000+g.IntN(2768)), uint16(21000+g.IntN(7000)))
-		if key := (frontend{port: n, proto: p}); !g.nodePorts[key] {
+		if key := (frontend{port: n, proto: p}); !g.nodePorts[key] || g.quarrels {
 			g.nodePorts[key] = true
 			return n
 		}
 	}
-}
-
-// healthCheckPort is a number that nothing else has, whatever the protocol.
-func (g *generator) healthCheckPort() uint16 {
-	return uint16(40000 + g.services)
 }
 
 // sourceRanges are a few, or so many that they need a tree, some within others.
@@ -391,7 +415,7 @@ func (g *generator) take(s *model.Service) bool {
 		}
 	}
 	for f := range mine {
-		if g.frontends[f] {
+		if g.frontends[f] && !g.quarrels {
 			return false
 		}
 	}
@@ -400,7 +424,7 @@ func (g *generator) take(s *model.Service) bool {
 }
 
 // endpoints returns endpoints without ports.
-func (g *generator) endpoints(most int, s *model.Service) []model.Endpoint {
+func (g *generator) endpoints(most int) []model.Endpoint {
 	n := min(most, pick(g, 0, 1, 1, 2, 3, 4, 6, 17))
 	if g.once(12) {
 		n = min(most, pick(g, 32, 33, 64, 65, 100, 200))
