@@ -47,7 +47,32 @@ func (v *View) Snapshot() (model.Snapshot, Stamp, bool) {
 		return model.Snapshot{}, Stamp{}, false
 	}
 	c.publish()
+	c.shared = true
 	return model.Snapshot{Family: c.family, Node: c.node, Services: c.entries}, v.take(), true
+}
+
+// Step returns what changed since the last Step or Snapshot of this View, and false as long as the initial state
+// is not complete. Unlike that of a Snapshot, its cost does not depend on the size of the cluster; only the first
+// Step is the whole cluster.
+func (v *View) Step() (model.Step, Stamp, bool) {
+	v.tracker.mu.Lock()
+	defer v.tracker.mu.Unlock()
+	c := v.cluster
+	if !c.synced {
+		return model.Step{}, Stamp{}, false
+	}
+	c.publish()
+	stamp := v.take()
+	step := model.Step{Family: c.family, Node: c.node, All: stamp.All, Services: c.entries}
+	if step.All {
+		c.shared = true
+		return step, stamp, true
+	}
+	step.Services = make(map[model.ServiceName]model.Entry, len(stamp.Changed))
+	for _, name := range stamp.Changed {
+		step.Services[name] = c.entries[name]
+	}
+	return step, stamp, true
 }
 
 // Pending returns when the oldest change arrived that no snapshot of this View shows yet; zero: there is none.

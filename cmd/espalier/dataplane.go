@@ -161,6 +161,16 @@ func (d *dataPlane) node(n model.Node, f ipproto.Family) model.Node {
 	return n
 }
 
+// settings completes the node with what this machine knows of itself, and says how to plan for it.
+func (d *dataPlane) settings(n model.Node, f ipproto.Family, k kernelFacts) (model.Node, plan.Config, error) {
+	n = d.node(n, f)
+	cfg, err := d.config(n, f, k)
+	if err == nil && !cfg.EveryAddress() {
+		n.Addrs, err = interfaceAddrs(f)
+	}
+	return n, cfg, err
+}
+
 // kernelFacts are what the rules depend on that only the running kernel knows.
 type kernelFacts struct {
 	liberal        bool // nf_conntrack_tcp_be_liberal is set

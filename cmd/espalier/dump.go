@@ -12,6 +12,7 @@ import (
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
 	"espalier/proxier/model"
+	"espalier/proxier/plan"
 	"espalier/proxier/ruleset"
 	"espalier/watcher"
 	"espalier/watcher/convert"
@@ -81,10 +82,12 @@ func (d *dump) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Write
 	if err != nil {
 		return err
 	}
-	rules, problems, err := planNode(&d.data, snapshot, kernelFacts{liberal: conntrackLiberal()})
+	node, cfg, err := d.data.settings(snapshot.Node, family, kernelFacts{liberal: conntrackLiberal()})
 	if err != nil {
 		return err
 	}
+	snapshot.Node = node
+	rules, problems := plan.Plan(snapshot, cfg)
 	warn(stderr, problems)
 	if d.output == "stats" {
 		return printStats(stdout, rules)

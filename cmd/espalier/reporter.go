@@ -88,7 +88,7 @@ func (r *reporter) sync(done syncer.Report) {
 		r.synced[done.Family] = true
 		log = klog.V(0)
 	}
-	log.InfoS("Synced", "family", done.Family, "services", len(done.Snapshot.Services),
+	log.InfoS("Synced", "family", done.Family, "whole", done.Whole, "services", len(done.Services),
 		"chainsWritten", done.Written, "chainsDeleted", done.Deleted, "jumpsInserted", done.Jumps,
 		"planning", done.Planning, "reading", done.Reading, "writing", done.Writing, "sinceChange", sinceChange(done.Since))
 }

@@ -20,7 +20,6 @@ import (
 	"espalier/proxier/iptables"
 	"espalier/proxier/model"
 	"espalier/proxier/plan"
-	"espalier/proxier/ruleset"
 	"espalier/proxier/syncer"
 	"espalier/watcher"
 	"espalier/watcher/convert"
@@ -180,17 +179,15 @@ func (r *run) syncer(ctx context.Context, f ipproto.Family, backend iptables.Bac
 	}
 	facts := kernelFacts{liberal: conntrackLiberal(), noHairpinMatch: !can.Hairpin}
 	after := aftersync{
-		family: f, data: &r.data,
+		family:    f,
 		responder: health.New(f, func() bool { return report.healthy(2 * r.syncPeriod) }),
 	}
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
 	return &syncer.Syncer{
-		Family: f,
-		Kernel: kernel,
-		Source: trackerSource{tracker.View(f)},
-		Plan: func(s model.Snapshot) (ruleset.Ruleset, []model.Problem, error) {
-			return planNode(&r.data, s, facts)
-		},
+		Family:   f,
+		Kernel:   kernel,
+		Source:   trackerSource{tracker.View(f)},
+		Settings: func(n model.Node) (model.Node, plan.Config, error) { return r.data.settings(n, f, facts) },
 		Report: func(done syncer.Report) {
 			report.sync(done)
 			after.report(done)
@@ -198,22 +195,6 @@ func (r *run) syncer(ctx context.Context, f ipproto.Family, backend iptables.Bac
 		MinInterval:   r.minSyncPeriod,
 		RetryInterval: r.syncPeriod,
 	}, nil
-}
-
-// planNode plans for this node: the flags and the node's own addresses complete the snapshot.
-func planNode(d *dataPlane, s model.Snapshot, facts kernelFacts) (ruleset.Ruleset, []model.Problem, error) {
-	s.Node = d.node(s.Node, s.Family)
-	cfg, err := d.config(s.Node, s.Family, facts)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !cfg.EveryAddress() {
-		if s.Node.Addrs, err = interfaceAddrs(s.Family); err != nil {
-			return nil, nil, err
-		}
-	}
-	rules, problems := plan.Plan(s, cfg)
-	return rules, problems, nil
 }
 
 // interfaceAddrs returns the node's addresses of one family, sorted.
@@ -239,9 +220,14 @@ type trackerSource struct{ view *watcher.View }
 
 func (t trackerSource) Changed() <-chan struct{} { return t.view.Changed() }
 
-func (t trackerSource) Snapshot() (model.Snapshot, time.Time, bool) {
-	s, stamp, ok := t.view.Snapshot()
-	return s, stamp.Since, ok
+func (t trackerSource) Step() (model.Step, time.Time, bool) {
+	step, stamp, ok := t.view.Step()
+	return step, stamp.Since, ok
+}
+
+func (t trackerSource) Snapshot() (model.Snapshot, time.Time) {
+	s, stamp, _ := t.view.Snapshot()
+	return s, stamp.Since
 }
 
 // routeLocalnet lets packets to and from 127.0.0.0/8 leave the loopback interface.

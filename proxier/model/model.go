@@ -166,3 +166,13 @@ type Snapshot struct {
 	Node     Node
 	Services map[ServiceName]Entry
 }
+
+// Step is what changed in the cluster, as one family sees it, since the reader of a source looked last.
+type Step struct {
+	Family ipproto.Family
+	Node   Node
+	// All: Services is the whole cluster, because the reader has seen nothing yet. Else it has only those
+	// that changed; one without a Service is gone.
+	All      bool
+	Services map[ServiceName]Entry
+}

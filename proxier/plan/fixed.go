@@ -25,6 +25,11 @@ const (
 // shared reports whether several Services may well claim the same place.
 func (id treeID) shared() bool { return id == natHairpins || id == filterHairpins }
 
+// verdicts reports whether the entries of the tree refuse or drop connections.
+func (id treeID) verdicts() bool {
+	return id == refusedInternal || id == refusedExternal || id == refusedNodePorts || id == firewalled
+}
+
 // hairpinChain is the top of the trees that find hairpin connections without xt_bpf.
 const hairpinChain = ruleset.PrefixEndpoint + "HAIRPIN"
 

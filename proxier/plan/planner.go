@@ -16,14 +16,15 @@ import (
 // chains, and at the few chains of the trees above them. Whatever the order of changes, it says the same as Plan
 // says of the final cluster.
 //
-// It remembers entries of trees and, of each chain, no more than a fingerprint.
+// It remembers entries of trees and, of each chain, no more than a print.
 type Planner struct {
 	family   ipproto.Family
 	cfg      Config
 	node     model.Node
 	trees    [numTrees]index
 	services map[model.ServiceName]footprint
-	prints   map[ruleset.Chain]fingerprint
+	prints   map[ruleset.Chain]print
+	rules    map[ruleset.Table]int
 	seeds    [2]maphash.Seed
 }
 
@@ -38,15 +39,21 @@ type place struct {
 	key  key
 }
 
-// A fingerprint stands for the rules of a chain: two hashes, so that a change is never taken for none.
-type fingerprint [2]uint64
+// A print stands for the rules of a chain: two hashes, so that a change is never taken for none, and their number.
+type print struct {
+	hash  [2]uint64
+	rules int
+}
 
 // A Change says how the plan differs from before.
 type Change struct {
-	// Write has the chains that are new or have other rules.
+	// Write has the chains that are new or have other rules; New tells the new ones.
 	Write ruleset.Ruleset
+	New   map[ruleset.Chain]bool
 	// Delete has the chains that are no longer in the plan, sorted.
 	Delete []ruleset.Chain
+	// Refuses and Serves: the filter table has verdicts that it did not have, or lacks some that it had.
+	Refuses, Serves bool
 }
 
 // NewPlanner returns a Planner that has planned nothing.
@@ -54,7 +61,8 @@ func NewPlanner(f ipproto.Family) *Planner {
 	return &Planner{
 		family:   f,
 		services: map[model.ServiceName]footprint{},
-		prints:   map[ruleset.Chain]fingerprint{},
+		prints:   map[ruleset.Chain]print{},
+		rules:    map[ruleset.Table]int{},
 		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
 }
@@ -62,24 +70,30 @@ func NewPlanner(f ipproto.Family) *Planner {
 // Reset plans a whole cluster, whatever the Planner knew before.
 func (p *Planner) Reset(s model.Snapshot, cfg Config) Change {
 	p.cfg, p.node = cfg, s.Node
-	names := slices.Collect(maps.Keys(s.Services))
-	for name := range p.services {
-		if _, kept := s.Services[name]; !kept {
-			names = append(names, name)
+	services := s.Services
+	if len(p.services) > 0 {
+		services = maps.Clone(services)
+		for name := range p.services {
+			if _, kept := services[name]; !kept {
+				services[name] = model.Entry{}
+			}
 		}
 	}
 	u := newUpdate(p)
 	for c := range p.prints {
 		u.before[c] = true
 	}
-	return u.run(s, names)
+	return u.run(services)
 }
 
-// Update plans the named Services anew, which are those of s that were added, removed or changed. If the node or
-// the configuration changed, it must be Reset.
-func (p *Planner) Update(s model.Snapshot, names []model.ServiceName) Change {
-	return newUpdate(p).run(s, names)
+// Update plans the given Services anew; one without a Service is gone. If the node or the configuration changed,
+// the Planner must be Reset.
+func (p *Planner) Update(services map[model.ServiceName]model.Entry) Change {
+	return newUpdate(p).run(services)
 }
+
+// Rules returns how many rules the plan has in the table.
+func (p *Planner) Rules(t ruleset.Table) int { return p.rules[t] }
 
 // Problems returns what Services cannot have because others have it.
 func (p *Planner) Problems() []model.Problem {
@@ -114,16 +128,16 @@ func describe(k key) string {
 	return "node " + port
 }
 
-// fingerprint returns what stands for the rules.
-func (p *Planner) fingerprint(rules []ruleset.Rule) fingerprint {
-	var f fingerprint
+// print returns what stands for the rules.
+func (p *Planner) print(rules []ruleset.Rule) print {
+	f := print{rules: len(rules)}
 	for i, seed := range p.seeds {
 		var h maphash.Hash
 		h.SetSeed(seed)
 		for _, r := range rules {
 			maphash.WriteComparable(&h, r)
 		}
-		f[i] = h.Sum64()
+		f.hash[i] = h.Sum64()
 	}
 	return f
 }

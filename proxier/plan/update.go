@@ -22,19 +22,19 @@ type update struct {
 func newUpdate(p *Planner) *update {
 	return &update{
 		Planner: p,
-		out:     Change{Write: ruleset.Ruleset{}},
+		out:     Change{Write: ruleset.Ruleset{}, New: map[ruleset.Chain]bool{}},
 		places:  map[place]bool{},
 		before:  map[ruleset.Chain]bool{},
 		after:   map[ruleset.Chain]bool{},
 	}
 }
 
-// run plans the named Services of s anew.
-func (u *update) run(s model.Snapshot, names []model.ServiceName) Change {
-	planned := make(map[model.ServiceName]*contribution, len(names))
-	for _, name := range names {
+// run plans the given Services anew.
+func (u *update) run(services map[model.ServiceName]model.Entry) Change {
+	planned := make(map[model.ServiceName]*contribution, len(services))
+	for name, e := range services {
 		c := &contribution{}
-		if e, ok := s.Services[name]; ok {
+		if e.Service != nil {
 			c = contribute(e, u.node, u.family, u.cfg)
 		}
 		planned[name] = c
@@ -138,6 +138,7 @@ func (u *update) replace(name model.ServiceName, c *contribution) {
 			has.places = append(has.places, place{treeID(id), e.key})
 		}
 	}
+	u.verdicts(had.places, has.places)
 	for chain, rules := range c.chains {
 		u.after[chain] = true
 		u.write(chain, rules)
@@ -153,13 +154,32 @@ func (u *update) replace(name model.ServiceName, c *contribution) {
 	u.services[name] = has
 }
 
+// verdicts notes whether a Service gained or lost verdicts.
+func (u *update) verdicts(had, has []place) {
+	for _, pl := range has {
+		if pl.tree.verdicts() && !slices.Contains(had, pl) {
+			u.out.Refuses = true
+		}
+	}
+	for _, pl := range had {
+		if pl.tree.verdicts() && !slices.Contains(has, pl) {
+			u.out.Serves = true
+		}
+	}
+}
+
 // write notes the rules of a chain, unless they are what it had.
 func (u *update) write(c ruleset.Chain, rules []ruleset.Rule) {
-	f := u.fingerprint(rules)
-	if had, ok := u.prints[c]; ok && had == f {
+	now := u.print(rules)
+	had, existed := u.prints[c]
+	if existed && had == now {
 		return
 	}
-	u.prints[c] = f
+	if !existed {
+		u.out.New[c] = true
+	}
+	u.prints[c] = now
+	u.rules[c.Table] += now.rules - had.rules
 	u.out.Write[c] = rules
 }
 
@@ -167,6 +187,7 @@ func (u *update) write(c ruleset.Chain, rules []ruleset.Rule) {
 func (u *update) finish() {
 	for c := range u.before {
 		if !u.after[c] {
+			u.rules[c.Table] -= u.prints[c].rules
 			delete(u.prints, c)
 			u.out.Delete = append(u.out.Delete, c)
 		}

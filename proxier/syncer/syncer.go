@@ -5,17 +5,23 @@
 // how the kernel is reached, or who wants to know what happened: all of that is handed in.
 //
 // The one rule to respect: one goroutine owns a Syncer. What others learn, they learn from Reports.
+//
+// A sync is whole or a step. A whole one plans the cluster anew, reads the kernel back and writes what differs;
+// it comes first, after a failure, and when the node or the configuration changed. A step plans the Services that
+// changed and writes their chains, without a look at the rest or at the kernel.
 package syncer
 
 import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	"espalier/proxier/delta"
 	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
+	"espalier/proxier/plan"
 	"espalier/proxier/ruleset"
 )
 
@@ -29,11 +35,13 @@ type kernel interface {
 
 // A source tells what the cluster looks like.
 type source interface {
-	// Changed receives when a new snapshot is worth a look. A thousand changes may be one token.
+	// Changed receives when there is something new. A thousand changes may be one token.
 	Changed() <-chan struct{}
-	// Snapshot returns the newest state, and when the oldest change in it arrived that no snapshot had before;
-	// false as long as the state is not complete.
-	Snapshot() (s model.Snapshot, since time.Time, complete bool)
+	// Step returns what changed since the last Step or Snapshot, and when the oldest of these changes arrived;
+	// false as long as the initial state is not complete.
+	Step() (step model.Step, since time.Time, complete bool)
+	// Snapshot returns the whole state, once Step has said that it is complete.
+	Snapshot() (s model.Snapshot, since time.Time)
 }
 
 // Syncer synchronises one family. Fill in all fields, then call Run once.
@@ -41,8 +49,9 @@ type Syncer struct {
 	Family ipproto.Family
 	Kernel kernel
 	Source source
-	// Plan computes the rules. It fails as a whole only where planning without something would be dangerous.
-	Plan func(model.Snapshot) (ruleset.Ruleset, []model.Problem, error)
+	// Settings completes what the source knows of the node, and says how to plan for it. It fails only where
+	// planning without something would be dangerous.
+	Settings func(model.Node) (model.Node, plan.Config, error)
 	// Report is called after every sync, also after one that found nothing to do or failed.
 	Report func(Report)
 	// MinInterval is the least time between the end of a sync and the start of the next.
@@ -50,31 +59,33 @@ type Syncer struct {
 	// RetryInterval is the longest time between a failed sync and the next attempt, which comes sooner at first.
 	RetryInterval time.Duration
 
-	have  ruleset.Ruleset // what the kernel holds; nil: not known
-	state state
-}
+	planner *plan.Planner // says what the kernel holds; nil: not known
+	node    model.Node    // of the last whole sync, as is config
+	config  plan.Config
 
-// state is what the loop remembers of the syncs so far.
-type state struct {
 	failures int       // in a row
 	since    time.Time // arrival of the oldest change that is not in the kernel
 }
 
 // A Report says what one sync did.
 type Report struct {
-	Family   ipproto.Family
-	Snapshot model.Snapshot
+	Family ipproto.Family
+	// Whole: the kernel was read back, and Services are all that there are. Else Services are those that
+	// changed; one without a Service is gone.
+	Whole    bool
+	Node     model.Node
+	Config   plan.Config
+	Services map[model.ServiceName]model.Entry
 	Problems []model.Problem
 	// Since is when the oldest change arrived that this sync was to bring into the kernel; zero if none was.
 	Since time.Time
-	// Read: the rules were read back first. Planning, Reading and Writing are the times of the stages.
-	Read                       bool
+	// The times of the stages.
 	Planning, Reading, Writing time.Duration
 	// What was written; nothing: the kernel was right already and was not touched.
 	Written, Deleted, Jumps int
 	// Held are references of others to chains that should have been deleted.
 	Held []delta.Reference
-	// Err is why the sync failed. It will be tried again at Retry.
+	// Err is why the sync failed. It will be tried again after Retry.
 	Err   error
 	Retry time.Duration
 }
@@ -95,11 +106,11 @@ func (s *Syncer) Run(ctx context.Context) error {
 			return nil
 		}
 		retry.Stop()
-		snapshot, since, complete := s.Source.Snapshot()
+		step, since, complete := s.Source.Step()
 		if !complete {
-			continue // its Changed will tell
+			continue // Changed will tell
 		}
-		report := s.sync(ctx, snapshot, since)
+		report := s.sync(ctx, step, since)
 		if ctx.Err() != nil && report.Err != nil {
 			return nil // ended while reading
 		}
@@ -115,56 +126,108 @@ func (s *Syncer) Run(ctx context.Context) error {
 	}
 }
 
-// sync brings one snapshot into the kernel.
+// sync brings a step into the kernel.
 //
 // After a failure it forgets what the kernel holds, so that the next one reads it back: of one input, one
 // table may have been committed and the other not.
-func (s *Syncer) sync(ctx context.Context, snapshot model.Snapshot, since time.Time) Report {
-	if s.state.since.IsZero() || !since.IsZero() && since.Before(s.state.since) {
-		s.state.since = since
+func (s *Syncer) sync(ctx context.Context, step model.Step, since time.Time) Report {
+	r := Report{Family: s.Family, Services: step.Services}
+	r.Err = s.settle(step.Node, &r)
+	if r.Err == nil && s.planner != nil && !step.All {
+		s.oldest(since)
+		r.Err = s.step(ctx, step, &r)
+	} else if r.Err == nil {
+		r.Err = s.whole(ctx, since, &r)
 	}
-	r := Report{Family: s.Family, Snapshot: snapshot, Since: s.state.since}
-	r.Err = s.write(ctx, &r)
+	r.Since = s.since
 	if r.Err != nil {
-		s.have = nil
-		r.Retry = backoff(s.state.failures, s.RetryInterval)
-		s.state.failures++
+		s.planner = nil
+		r.Retry = backoff(s.failures, s.RetryInterval)
+		s.failures++
 		return r
 	}
-	s.state = state{}
+	s.failures, s.since = 0, time.Time{}
 	return r
 }
 
-func (s *Syncer) write(ctx context.Context, r *Report) error {
-	start := time.Now()
-	want, problems, err := s.Plan(r.Snapshot)
-	r.Planning, r.Problems = time.Since(start), problems
+// settle finds out how to plan. A plan with other settings is another plan.
+func (s *Syncer) settle(n model.Node, r *Report) error {
+	node, config, err := s.Settings(n)
 	if err != nil {
 		return fmt.Errorf("plan %s rules: %w", s.Family, err)
 	}
-	if s.have == nil {
-		start = time.Now()
-		saved, err := s.Kernel.Save(ctx, ruleset.Filter, ruleset.Nat)
-		r.Read, r.Reading = true, time.Since(start)
-		if err != nil {
-			return fmt.Errorf("read back %s rules: %w", s.Family, err)
-		}
-		s.have = saved.Rules
+	if !reflect.DeepEqual(node, s.node) || !reflect.DeepEqual(config, s.config) {
+		s.planner, s.node, s.config = nil, node, config
 	}
-	keepFirewall(s.have, want)
-	batch := delta.Between(s.have, want).Attach(s.have, ruleset.Jumps())
-	r.Written, r.Deleted, r.Jumps, r.Held = len(batch.Write), len(batch.Delete), len(batch.Jumps), batch.Held
-	if batch.Empty() {
+	r.Node, r.Config = s.node, s.config
+	return nil
+}
+
+// oldest notes since when the kernel is out of date.
+func (s *Syncer) oldest(since time.Time) {
+	if s.since.IsZero() || !since.IsZero() && since.Before(s.since) {
+		s.since = since
+	}
+}
+
+// largeStep is how many chains a step may change. What is more is written like a first load, in an order
+// that only a look at the kernel's chains gives.
+const largeStep = 300
+
+// step plans and writes what changed.
+func (s *Syncer) step(ctx context.Context, step model.Step, r *Report) error {
+	start := time.Now()
+	change := s.planner.Update(step.Services)
+	r.Planning, r.Problems = time.Since(start), s.planner.Problems()
+	if len(change.Write)+len(change.Delete) > largeStep {
+		return s.whole(ctx, time.Time{}, r)
+	}
+	return s.write(ctx, delta.Batch{
+		Write: change.Write, New: change.New, Delete: change.Delete,
+		NatFirst: change.Serves && !change.Refuses,
+		Standing: max(s.planner.Rules(ruleset.Nat), s.planner.Rules(ruleset.Filter)),
+	}, r)
+}
+
+// whole plans the cluster, reads back what the kernel has, and writes the difference.
+func (s *Syncer) whole(ctx context.Context, since time.Time, r *Report) error {
+	snapshot, later := s.Source.Snapshot()
+	s.oldest(since)
+	s.oldest(later)
+	snapshot.Node = s.node
+	r.Whole, r.Services = true, snapshot.Services
+
+	start := time.Now()
+	planner := plan.NewPlanner(s.Family)
+	want := planner.Reset(snapshot, s.config).Write
+	r.Planning, r.Problems = time.Since(start), planner.Problems()
+
+	start = time.Now()
+	saved, err := s.Kernel.Save(ctx, ruleset.Filter, ruleset.Nat)
+	r.Reading = time.Since(start)
+	if err != nil {
+		return fmt.Errorf("read back %s rules: %w", s.Family, err)
+	}
+	keepFirewall(saved.Rules, want)
+	if err := s.write(ctx, delta.Between(saved.Rules, want).Attach(saved.Rules, ruleset.Jumps()), r); err != nil {
+		return err
+	}
+	s.planner = planner
+	return nil
+}
+
+func (s *Syncer) write(ctx context.Context, b delta.Batch, r *Report) error {
+	r.Written, r.Deleted, r.Jumps, r.Held = len(b.Write), len(b.Delete), len(b.Jumps), b.Held
+	if b.Empty() {
 		return nil
 	}
-	start = time.Now()
+	start := time.Now()
 	// A write that has begun is finished, also when the process is asked to end.
-	err = s.Kernel.Apply(context.WithoutCancel(ctx), batch)
+	err := s.Kernel.Apply(context.WithoutCancel(ctx), b)
 	r.Writing = time.Since(start)
 	if err != nil {
-		return fmt.Errorf("write %d chains of %s rules: %w", len(batch.Write), s.Family, err)
+		return fmt.Errorf("write %d chains of %s rules: %w", len(b.Write), s.Family, err)
 	}
-	s.have = delta.Apply(s.have, batch)
 	return nil
 }
 

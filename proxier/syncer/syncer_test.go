@@ -59,22 +59,44 @@ func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) error {
 type fakeSource struct {
 	changed  chan struct{}
 	snapshot model.Snapshot
+	steps    map[model.ServiceName]model.Entry
 	since    time.Time
+	stepped  bool // once at least
 	complete bool
 }
 
 func (f *fakeSource) Changed() <-chan struct{} { return f.changed }
 
-func (f *fakeSource) Snapshot() (model.Snapshot, time.Time, bool) {
+func (f *fakeSource) Step() (model.Step, time.Time, bool) {
+	if !f.complete {
+		return model.Step{}, time.Time{}, false
+	}
+	step := model.Step{Family: f.snapshot.Family, Node: f.snapshot.Node, All: !f.stepped, Services: f.steps}
+	if step.All {
+		step.Services = f.snapshot.Services
+	}
+	f.stepped = true
+	return step, f.take(), true
+}
+
+func (f *fakeSource) Snapshot() (model.Snapshot, time.Time) { return f.snapshot, f.take() }
+
+func (f *fakeSource) take() time.Time {
 	since := f.since
-	f.since = time.Time{}
-	return f.snapshot, since, f.complete
+	f.since, f.steps = time.Time{}, nil
+	return since
 }
 
 func (f *fakeSource) set(services ...*model.Service) {
+	before := f.snapshot.Services
 	f.snapshot = model.Snapshot{Family: ipproto.IPv4, Services: map[model.ServiceName]model.Entry{}}
+	f.steps = map[model.ServiceName]model.Entry{}
+	for name := range before {
+		f.steps[name] = model.Entry{}
+	}
 	for _, s := range services {
-		f.snapshot.Services[s.Name] = model.Entry{Service: s}
+		e := model.Entry{Service: s}
+		f.snapshot.Services[s.Name], f.steps[s.Name] = e, e
 	}
 	f.since, f.complete = time.Now(), true
 	select {
@@ -99,11 +121,8 @@ func run(t *testing.T, k *fakeKernel, test func(source *fakeSource, reports <-ch
 		reports := make(chan Report, 100)
 		s := &Syncer{
 			Family: ipproto.IPv4, Kernel: k, Source: source,
-			Plan: func(s model.Snapshot) (ruleset.Ruleset, []model.Problem, error) {
-				rules, problems := plan.Plan(s, config)
-				return rules, problems, nil
-			},
-			Report: func(r Report) { reports <- r }, RetryInterval: 30 * time.Second,
+			Settings: func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
+			Report:   func(r Report) { reports <- r }, RetryInterval: 30 * time.Second,
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -164,14 +183,14 @@ func TestFirstSyncWritesEverythingAndLaterOnesTheDifference(t *testing.T) {
 	k := &fakeKernel{}
 	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
 		source.set(service("front", "10.96.0.1"))
-		if r := <-reports; r.Err != nil || !r.Read || r.Jumps != len(ruleset.Jumps()) {
-			t.Errorf("first sync: error %v, read back %v, %d jumps; want none, true, all", r.Err, r.Read, r.Jumps)
+		if r := <-reports; r.Err != nil || !r.Whole || r.Jumps != len(ruleset.Jumps()) {
+			t.Errorf("first sync: error %v, read back %v, %d jumps; want none, true, all", r.Err, r.Whole, r.Jumps)
 		}
 		assertHolds(t, k, wanted(source))
 
 		source.set(service("front", "10.96.0.1"), service("back", "10.96.0.2"))
-		if r := <-reports; r.Err != nil || r.Read || r.Written != 1 || r.Jumps != 0 {
-			t.Errorf("second sync: error %v, read back %v, %d chains, %d jumps; want none, false, 1, 0", r.Err, r.Read, r.Written, r.Jumps)
+		if r := <-reports; r.Err != nil || r.Whole || r.Written != 1 || r.Jumps != 0 {
+			t.Errorf("second sync: error %v, read back %v, %d chains, %d jumps; want none, false, 1, 0", r.Err, r.Whole, r.Written, r.Jumps)
 		}
 		assertHolds(t, k, wanted(source))
 	})
@@ -220,8 +239,8 @@ func TestRefusedWriteIsReadBackAndTriedAgainWithoutAnyChange(t *testing.T) {
 			waited = r.Retry
 		}
 		r := <-reports
-		if r.Err != nil || !r.Read || !r.Since.Equal(changed) {
-			t.Errorf("fourth attempt: error %v, read back %v, since %v; want none, true, %v", r.Err, r.Read, r.Since, changed)
+		if r.Err != nil || !r.Whole || !r.Since.Equal(changed) {
+			t.Errorf("fourth attempt: error %v, read back %v, since %v; want none, true, %v", r.Err, r.Whole, r.Since, changed)
 		}
 		if k.saves != 4 {
 			t.Errorf("%d reads, want one for each attempt", k.saves)
@@ -260,8 +279,8 @@ func TestChangesInQuickSuccessionWaitForTheMinimumInterval(t *testing.T) {
 		reports := make(chan time.Time, 100)
 		s := &Syncer{
 			Family: ipproto.IPv4, Kernel: k, Source: source, MinInterval: time.Second, RetryInterval: time.Minute,
-			Plan:   func(model.Snapshot) (ruleset.Ruleset, []model.Problem, error) { return ruleset.Ruleset{}, nil, nil },
-			Report: func(Report) { reports <- time.Now() },
+			Settings: func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
+			Report:   func(Report) { reports <- time.Now() },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -24,6 +24,9 @@ type follower struct {
 func (f *follower) apply(c plan.Change) {
 	f.t.Helper()
 	for chain, rules := range c.Write {
+		if _, existed := f.rules[chain]; existed == c.New[chain] {
+			f.t.Errorf("chain %s existed: %v, but is said to be new: %v", chain, existed, c.New[chain])
+		}
 		if had, ok := f.rules[chain]; ok && slices.Equal(had, rules) {
 			f.t.Errorf("chain %s is written although it has not changed", chain)
 		}
@@ -51,11 +54,16 @@ func TestPlannerFollowsAnySequenceOfChanges(t *testing.T) {
 				cfg = randomConfig(r, family)
 				f.apply(f.planner.Reset(now, cfg))
 			} else {
-				f.apply(f.planner.Update(now, someChanges(r, now, pool, names, step)))
+				f.apply(f.planner.Update(someChanges(r, now, pool, names, step)))
 			}
 			want, problems := plan.Plan(now, cfg)
 			if !maps.EqualFunc(want, f.rules, slices.Equal[[]ruleset.Rule]) {
 				t.Fatalf("step %d: rules differ from those of a fresh start (-fresh +followed):\n%s", step, cmp.Diff(want, f.rules, compareRules))
+			}
+			for _, table := range []ruleset.Table{ruleset.Filter, ruleset.Nat} {
+				if got, n := f.planner.Rules(table), count(want, table); got != n {
+					t.Fatalf("step %d: planner counts %d rules in %s, want %d", step, got, table, n)
+				}
 			}
 			if got := f.planner.Problems(); !slices.Equal(got, problems) {
 				t.Fatalf("step %d: problems differ from those of a fresh start (-fresh +followed):\n%s", step, cmp.Diff(problems, got))
@@ -64,30 +72,42 @@ func TestPlannerFollowsAnySequenceOfChanges(t *testing.T) {
 	})
 }
 
-// someChanges changes a few Services of now, seldom very many, and returns which.
-func someChanges(r *rand.Rand, now, pool model.Snapshot, names []model.ServiceName, step int) []model.ServiceName {
+// someChanges changes a few Services of now, seldom very many, and returns them.
+func someChanges(r *rand.Rand, now, pool model.Snapshot, names []model.ServiceName, step int) map[model.ServiceName]model.Entry {
 	n := 1 + r.IntN(3)
 	if r.IntN(10) == 0 || step == 0 {
 		n = r.IntN(len(names))
 	}
-	changed := map[model.ServiceName]bool{}
+	changed := map[model.ServiceName]model.Entry{}
 	for range n {
 		name := names[r.IntN(len(names))]
-		changed[name] = true
+		e := pool.Services[name]
+		other := pool.Services[names[r.IntN(len(names))]]
 		switch {
 		case r.IntN(4) == 0:
-			delete(now.Services, name)
+			e = model.Entry{}
 		case r.IntN(3) == 0: // claim what another Service has
-			e := pool.Services[name]
 			s := *e.Service
-			s.ClusterIP = pool.Services[names[r.IntN(len(names))]].Service.ClusterIP
-			now.Services[name] = model.Entry{Service: &s, Backends: e.Backends}
+			s.ClusterIP = other.Service.ClusterIP
+			e.Service = &s
 		case r.IntN(3) == 0:
-			e := pool.Services[name]
-			now.Services[name] = model.Entry{Service: e.Service, Backends: pool.Services[names[r.IntN(len(names))]].Backends}
-		default:
-			now.Services[name] = pool.Services[name]
+			e.Backends = other.Backends
+		}
+		changed[name] = e
+		now.Services[name] = e
+		if e.Service == nil {
+			delete(now.Services, name)
 		}
 	}
-	return slices.Collect(maps.Keys(changed))
+	return changed
+}
+
+func count(rules ruleset.Ruleset, t ruleset.Table) int {
+	n := 0
+	for c, list := range rules {
+		if c.Table == t {
+			n += len(list)
+		}
+	}
+	return n
 }
