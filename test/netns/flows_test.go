@@ -34,7 +34,7 @@ func flowTables() []table {
 	for _, tables := range [][]table{
 		overview(), withoutEndpoints(), clusterIPs(), sourceRangesOfVIPs(), nodePorts(), healthCheckNodePorts(),
 		externalPolicies(), internalPolicies(), drainingEndpoints(), masquerading(), onlyARealKernelShows(),
-		protocols(), detectorsByInterface(),
+		protocols(), detectorsByInterface(), nextToEachOther(), onTheNode(),
 	} {
 		all = append(all, tables...)
 	}

@@ -26,6 +26,9 @@ func clusterIPs() []table {
 			{id: "C7", from: backend(client), to: sctp("172.30.0.42:53"), want: plain("10.180.0.1:53", "10.180.2.1:53")},
 			{id: "C8", from: backend(client), to: udp("172.30.0.42:80"), want: untouched},
 			{id: "C9", from: backend(client), to: tcp("172.30.0.41:443"), want: untouched},
+			// Those who would be masqueraded on the way to an endpoint are not on the way to anything else.
+			{id: "C9-node", from: node, to: tcp("172.30.0.41:443"), want: untouched},
+			{id: "C9-outside", from: external, to: tcp("172.30.0.41:443"), want: untouched},
 		},
 	}}}}
 }
