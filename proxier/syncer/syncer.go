@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"time"
 
 	"espalier/proxier/delta"
@@ -189,7 +190,7 @@ func (s *Syncer) step(ctx context.Context, step model.Step, r *Report) error {
 	}, r)
 }
 
-// whole plans the cluster, reads back what the kernel has, and writes the difference.
+// whole reads back what the kernel has, plans the cluster, and writes the difference.
 func (s *Syncer) whole(ctx context.Context, since time.Time, r *Report) error {
 	snapshot, later := s.Source.Snapshot()
 	s.oldest(since)
@@ -198,33 +199,76 @@ func (s *Syncer) whole(ctx context.Context, since time.Time, r *Report) error {
 	r.Whole, r.Services = true, snapshot.Services
 
 	start := time.Now()
-	planner := plan.NewPlanner(s.Family)
-	want := planner.Reset(snapshot, s.config).Write
-	r.Planning, r.Problems = time.Since(start), planner.Problems()
-
-	start = time.Now()
 	saved, err := s.Kernel.Save(ctx, ruleset.Filter, ruleset.Nat)
 	r.Reading = time.Since(start)
 	if err != nil {
 		return fmt.Errorf("read back %s rules: %w", s.Family, err)
 	}
-	keepFirewall(saved.Rules, want)
-	if err := s.write(ctx, delta.Between(saved.Rules, want).Attach(saved.Rules, ruleset.Jumps()), r); err != nil {
+	have := saved.Rules
+	if len(snapshot.Services) > largeStep && !attached(have) {
+		batch := s.difference(plan.NewPlanner(s.Family), have, vital(snapshot), r)
+		if err := s.write(ctx, batch, r); err != nil {
+			return err
+		}
+		have = delta.Apply(have, batch)
+	}
+	planner := plan.NewPlanner(s.Family)
+	batch := s.difference(planner, have, snapshot, r)
+	if err := s.write(ctx, batch, r); err != nil {
 		return err
 	}
 	s.planner = planner
 	return nil
 }
 
+// difference plans a snapshot and returns what the kernel lacks of it.
+func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot model.Snapshot, r *Report) delta.Batch {
+	start := time.Now()
+	want := p.Reset(snapshot, s.config).Write
+	r.Planning += time.Since(start)
+	r.Problems = p.Problems()
+	keepFirewall(have, want)
+	return delta.Between(have, want).Attach(have, ruleset.Jumps())
+}
+
+// attached reports whether packets go through rules of ours, or of kube-proxy.
+func attached(have ruleset.Ruleset) bool {
+	for _, j := range ruleset.Jumps() {
+		if j.From.Table == ruleset.Nat && slices.Contains(have[j.From], j.Rule) {
+			return true
+		}
+	}
+	return false
+}
+
+// vital returns the Services that others wait for, which are served before a large cluster is loaded: the API
+// server and the cluster's DNS, whatever its Service is called.
+func vital(s model.Snapshot) model.Snapshot {
+	first := s
+	first.Services = map[model.ServiceName]model.Entry{}
+	for name, e := range s.Services {
+		if name == (model.ServiceName{Namespace: "default", Name: "kubernetes"}) ||
+			name.Namespace == "kube-system" && slices.ContainsFunc(e.Service.Ports, isDNS) {
+			first.Services[name] = e
+		}
+	}
+	return first
+}
+
+func isDNS(p model.ServicePort) bool { return p.Port == 53 && p.Proto == ipproto.UDP }
+
 func (s *Syncer) write(ctx context.Context, b delta.Batch, r *Report) error {
-	r.Written, r.Deleted, r.Jumps, r.Held = len(b.Write), len(b.Delete), len(b.Jumps), b.Held
+	r.Written += len(b.Write)
+	r.Deleted += len(b.Delete)
+	r.Jumps += len(b.Jumps)
+	r.Held = b.Held
 	if b.Empty() {
 		return nil
 	}
 	start := time.Now()
 	// A write that has begun is finished, also when the process is asked to end.
 	err := s.Kernel.Apply(context.WithoutCancel(ctx), b)
-	r.Writing = time.Since(start)
+	r.Writing += time.Since(start)
 	if err != nil {
 		return fmt.Errorf("write %d chains of %s rules: %w", len(b.Write), s.Family, err)
 	}

@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -247,6 +248,35 @@ func TestRefusedWriteIsReadBackAndTriedAgainWithoutAnyChange(t *testing.T) {
 		}
 		assertHolds(t, k, wanted(source))
 	})
+}
+
+func TestVitalServicesOfALargeClusterAreServedFirst(t *testing.T) {
+	k := &fakeKernel{}
+	kubernetes, dns := service("kubernetes", "10.96.0.1"), service("kube-dns", "10.96.0.10")
+	kubernetes.Name.Namespace, dns.Name.Namespace = "default", "kube-system"
+	dns.Ports = []model.ServicePort{{PortKey: model.PortKey{Name: "dns", Proto: ipproto.UDP}, Port: 53}}
+	all := []*model.Service{kubernetes, dns}
+	for i := range 1000 {
+		all = append(all, service(fmt.Sprintf("web-%d", i), fmt.Sprintf("10.97.%d.%d", i/250, i%250)))
+	}
+	start := func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(all...)
+		<-reports
+		assertHolds(t, k, wanted(source))
+	}
+	run(t, k, start)
+	if len(k.batches) != 2 {
+		t.Fatalf("%d writes, want two", len(k.batches))
+	}
+	first := k.batches[0]
+	refused := first.Write[ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Services}]
+	if len(refused) != 2 || len(first.Jumps) != len(ruleset.Jumps()) {
+		t.Errorf("first write has %d rules in KUBE-SERVICES and %d jumps, want those of two Services and all jumps", len(refused), len(first.Jumps))
+	}
+	run(t, k, start)
+	if len(k.batches) != 2 {
+		t.Errorf("a restart writes again")
+	}
 }
 
 func TestKernelThatCannotBeReadIsNotWritten(t *testing.T) {
