@@ -31,7 +31,8 @@ func (h hook) nat() bool { return h >= natPrerouting && h <= natPostrouting }
 
 // next returns the hook after b.hook. A packet that the node sends to itself, also after translation, leaves
 // through POSTROUTING and comes back by the interface lo. It is the same packet of the same connection, whose
-// translations are settled: it does not see the nat table again (nf_nat_inet_fn in net/netfilter/nf_nat_core.c).
+// translations are settled: it does not see the nat table again (nf_nat_inet_fn in net/netfilter/nf_nat_core.c),
+// but it is still new, translated and marked, with the source that MASQUERADE gave it. Measured on Linux 6.18.
 func (w *walker) next(b *branch) hook {
 	switch b.hook {
 	case natPrerouting:
