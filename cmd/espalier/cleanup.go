@@ -27,16 +27,6 @@ Rules of others stay, and so does the chain KUBE-FIREWALL, which the kubelet rel
 
 func cleanup(ctx context.Context, stdout io.Writer) error {
 	cleaned, err := iptables.Cleanup(ctx)
-	for _, c := range cleaned {
-		switch {
-		case c.Skipped != "":
-			fmt.Fprintf(stdout, "%s, iptables-%s: skipped: %s\n", c.Family, c.Backend, c.Skipped)
-		case c.Err == nil && c.Jumps+c.Chains == 0:
-			fmt.Fprintf(stdout, "%s, iptables-%s: nothing to remove\n", c.Family, c.Backend)
-		case c.Jumps+c.Chains > 0:
-			fmt.Fprintf(stdout, "%s, iptables-%s: removed %d chains with %d rules, and %d jumps to them\n",
-				c.Family, c.Backend, c.Chains, c.Rules, c.Jumps)
-		}
-	}
+	fmt.Fprintln(stdout, iptables.Summary(cleaned))
 	return err
 }

@@ -132,6 +132,8 @@ func (d *dataPlane) config(n model.Node, f ipproto.Family, k kernelFacts) (plan.
 		LocalhostNodePorts: d.localhostNodePorts,
 		DropInvalid:        !k.liberal,
 		NoHairpinMatch:     k.noHairpinMatch,
+		CountInvalid:       k.countInvalid,
+		CountLocalhost:     k.countLocalhost,
 	}
 	switch d.detectLocalMode {
 	case detectNodeCIDR:
@@ -175,6 +177,8 @@ func (d *dataPlane) settings(n model.Node, f ipproto.Family, k kernelFacts) (mod
 type kernelFacts struct {
 	liberal        bool // nf_conntrack_tcp_be_liberal is set
 	noHairpinMatch bool // xt_bpf cannot be loaded
+	// The nfacct objects of these rules exist.
+	countInvalid, countLocalhost bool
 }
 
 // conntrackLiberal reports whether conntrack accepts what it finds invalid. Where the sysctl cannot be read,

@@ -148,12 +148,12 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *wa
 	var list []*syncer.Syncer
 	var reasons []error
 	for _, u := range iptables.Families(ctx, backend) {
-		if !u.OK {
+		if u.Kernel == nil {
 			reasons = append(reasons, fmt.Errorf("%s: %s", u.Family, u.Why))
 			klog.InfoS("Family is not served", "family", u.Family, "because", u.Why)
 			continue
 		}
-		s, err := r.syncer(ctx, u.Family, backend, tracker, report)
+		s, err := r.syncer(ctx, u.Kernel, tracker, report)
 		if err != nil {
 			return nil, err
 		}
@@ -165,19 +165,20 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *wa
 	return list, nil
 }
 
-func (r *run) syncer(ctx context.Context, f ipproto.Family, backend iptables.Backend, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
-	kernel, err := iptables.Open(ctx, f, backend)
-	if err != nil {
-		return nil, err
-	}
-	can, err := kernel.Probe(ctx)
+func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
+	f := kernel.Family
+	can, err := kernel.Probe(ctx, plan.AcctInvalid, plan.AcctLocalhost)
 	if err != nil {
 		return nil, fmt.Errorf("find out what the kernel can match: %w", err)
 	}
+	klog.InfoS("Programming", "kernel", kernel)
 	if !can.Hairpin {
-		klog.InfoS("The kernel lacks xt_bpf; hairpin connections need one rule for each endpoint", "family", f)
+		klog.InfoS("Connections of an endpoint with itself need one rule for each endpoint", "family", f, "because", can.Why["hairpin"])
 	}
-	facts := kernelFacts{liberal: conntrackLiberal(), noHairpinMatch: !can.Hairpin}
+	facts := kernelFacts{
+		liberal: conntrackLiberal(), noHairpinMatch: !can.Hairpin,
+		countInvalid: can.Acct[plan.AcctInvalid], countLocalhost: can.Acct[plan.AcctLocalhost],
+	}
 	after := aftersync{
 		family:    f,
 		responder: health.New(f, func() bool { return report.healthy(2 * r.syncPeriod) }),

@@ -55,7 +55,8 @@ type Syncer struct {
 	Settings func(model.Node) (model.Node, plan.Config, error)
 	// Report is called after every sync, also after one that found nothing to do or failed.
 	Report func(Report)
-	// MinInterval is the least time between the end of a sync and the start of the next.
+	// MinInterval is the least time between the end of a sync and the start of the next. Zero: half of what the
+	// write took, and a second at most, so that a kernel in which writes are slow is left time for other things.
 	MinInterval time.Duration
 	// RetryInterval is the longest time between a failed sync and the next attempt, which comes sooner at first.
 	RetryInterval time.Duration
@@ -117,6 +118,9 @@ func (s *Syncer) Run(ctx context.Context) error {
 		}
 		s.Report(report)
 		pause := s.MinInterval
+		if pause == 0 {
+			pause = min(report.Writing/2, time.Second)
+		}
 		if report.Err != nil {
 			retry.Reset(report.Retry)
 			// A new change may be the cure, so it need not wait for the retry; but changes in quick succession
