@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"espalier/proxier/iptables"
 	"espalier/proxier/ipproto"
+	"espalier/proxier/iptables"
 	"espalier/test/netns/lab"
 )
 
