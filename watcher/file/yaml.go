@@ -148,5 +148,6 @@ func (s *source) relocate(text string) string {
 	if strings.HasPrefix(message, "did not find expected") {
 		n++ // of these errors the parser gives the line above the one that it stumbled over
 	}
+	n = min(n, bytes.Count(bytes.TrimSpace(s.text), []byte("\n"))+1) // the end is on a line of its own
 	return fmt.Sprintf("%s:%d: %s", s.file, s.line+n-1, message)
 }
