@@ -130,9 +130,14 @@ func (e *encoder) words(words ...string) {
 	e.put(line)
 }
 
-func (e *encoder) rule(verb, chain string, r ruleset.Rule) {
-	line := append(append(append(e.line, verb...), ' '), chain...)
-	e.put(r.Append(append(line, ' '), e.family))
+func (e *encoder) rule(chain string, r ruleset.Rule) {
+	line := append(append(append(e.line, "-A "...), chain...), ' ')
+	e.put(r.Append(line, e.family))
+}
+
+func (e *encoder) jump(verb string, j ruleset.Jump) {
+	line := append(append(append(append(e.line, verb...), ' '), j.From.Name...), ' ')
+	e.put(j.Append(line, e.family))
 }
 
 // commit writes one transaction: chain lines, which empty the chains that they name; rules; then the built-in
@@ -154,14 +159,14 @@ func (e *encoder) commit(b Batch, c commit) {
 	}
 	for _, ch := range c.write {
 		for _, r := range b.Write[ch] {
-			e.rule("-A", ch.Name, r)
+			e.rule(ch.Name, r)
 		}
 	}
 	for _, j := range c.unjump {
-		e.rule("-D", j.From.Name, j.Rule)
+		e.jump("-D", j)
 	}
 	for _, j := range c.jumps {
-		e.rule("-I", j.From.Name, j.Rule)
+		e.jump("-I", j)
 	}
 	for _, ch := range c.remove {
 		e.words("-X ", ch.Name)

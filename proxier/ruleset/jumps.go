@@ -1,5 +1,7 @@
 package ruleset
 
+import "espalier/proxier/ipproto"
+
 // Jump is a rule in a built-in chain that leads into a chain of ours.
 type Jump struct {
 	From Chain  // a built-in chain
@@ -36,4 +38,16 @@ func Jumps() []Jump {
 		jump(Filter, "INPUT", Firewall, "", 0),
 		jump(Filter, "OUTPUT", Firewall, "", 0),
 	}
+}
+
+// Append adds what stands after "-I CHAIN " to b. Unlike in Rule.Append the comment comes after the other matches,
+// as kube-proxy has it: iptables -C and -D compare the matches one by one, in order, so with another order
+// kube-proxy would neither recognise nor remove our jumps, nor we its.
+func (j Jump) Append(b []byte, f ipproto.Family) []byte {
+	matches, rest := j.Rule, Rule{Comment: j.Rule.Comment, Jump: j.Rule.Jump}
+	matches.Comment, matches.Jump = "", ""
+	if matches != (Rule{}) {
+		b = append(matches.Append(b, f), ' ')
+	}
+	return rest.Append(b, f)
 }
