@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"espalier/proxier/ruleset"
 )
@@ -36,7 +37,8 @@ func (k *Kernel) Probe(ctx context.Context, acct ...string) (Capabilities, error
 		case err == nil:
 			return true, nil
 		case ok && !IsLockBusy(err):
-			found.Why[name] = refused.Error()
+			// Of the legacy tool one learns no more than that the COMMIT was refused.
+			found.Why[name] = strings.TrimSuffix(fmt.Sprintf("the kernel refuses %q: %s", r.Text(k.Family), refused.Reason()), ": ")
 			return false, nil
 		}
 		return false, fmt.Errorf("probe %s: %w", name, err)

@@ -69,7 +69,7 @@ func Parse(r io.Reader) (Saved, error) {
 	}
 	for {
 		err := p.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = p.end()
 			if err == nil {
 				return p.saved, nil
@@ -146,7 +146,7 @@ func (p *parser) readLine() ([]byte, error) {
 		}
 		line = p.long
 	}
-	if err == io.EOF && len(line) > 0 {
+	if errors.Is(err, io.EOF) && len(line) > 0 {
 		err = nil
 	}
 	if err != nil {
