@@ -2,7 +2,6 @@ package netns
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -71,9 +70,8 @@ func forEach(t *testing.T, test func(*testing.T, iptables.Backend, ipproto.Famil
 			for _, f := range ipproto.Families {
 				t.Run(f.String(), func(t *testing.T) {
 					t.Parallel()
-					s := &session{Lab: &lab.Lab{Config: lab.Config{Family: f}}, backend: b}
-					if _, err := exec.LookPath(s.tool("-restore")); err != nil {
-						cannot(t, err.Error()+": install iptables")
+					if _, err := iptables.Open(t.Context(), f, b); err != nil {
+						cannot(t, err.Error())
 					}
 					test(t, b, f)
 				})
@@ -135,7 +133,7 @@ func (tb table) run(t *testing.T, b iptables.Backend, f ipproto.Family) {
 	var s *session
 	defer func() {
 		if s != nil {
-			s.Close()
+			s.close()
 		}
 	}()
 	applied := 0
@@ -143,7 +141,7 @@ func (tb table) run(t *testing.T, b iptables.Backend, f ipproto.Family) {
 		for _, r := range st.rows {
 			t.Run(r.id, func(t *testing.T) {
 				if s == nil {
-					s = &session{Lab: newLab(t, f), backend: b}
+					s = newSession(t, b, f)
 				}
 				for ; applied <= i; applied++ {
 					tb.steps[applied].apply(t, s)

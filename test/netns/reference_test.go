@@ -17,13 +17,13 @@ import (
 func TestReferenceRules(t *testing.T) {
 	forEach(t, func(t *testing.T, b iptables.Backend, f ipproto.Family) {
 		rules := referenceRules(t, f)
-		s := &session{Lab: newLab(t, f), backend: b}
-		t.Cleanup(s.Close)
+		s := newSession(t, b, f)
+		t.Cleanup(s.close)
 		s.closeInput(t)
-		if _, err := s.Host(lab.Node).Command(strings.NewReader(rules), s.tool("-restore"), "-w", "5", "--noflush"); err != nil {
+		if _, err := s.Host(lab.Node).Command(strings.NewReader(rules), s.kernel.RestoreCommand, "-w", "5", "--noflush"); err != nil {
 			t.Fatal(err)
 		}
-		s.have = s.readBack(t)
+		s.have = s.saved(t)
 		for _, r := range overviewRows() {
 			t.Run(r.id, func(t *testing.T) { s.run(t, r.in(f)) })
 		}

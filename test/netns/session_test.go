@@ -1,18 +1,21 @@
 package netns
 
 import (
-	"bytes"
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"espalier/proxier/delta"
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
+	"espalier/proxier/model"
 	"espalier/proxier/plan"
 	"espalier/proxier/ruleset"
+	"espalier/proxier/syncer"
 	"espalier/proxier/trace"
 	"espalier/test/netns/lab"
 	"espalier/watcher"
@@ -20,13 +23,98 @@ import (
 	"espalier/watcher/file"
 )
 
-// session is a lab with the rules that were written into it so far.
+// session is a lab whose node is kept in sync with a cluster, by the loop that espalier runs.
 type session struct {
 	*lab.Lab
-	backend iptables.Backend
-	config  plan.Config
-	have    ruleset.Ruleset
-	drops   []ruleset.Chain // built-in chains with policy DROP
+	kernel *iptables.Kernel // works inside the node only: see onNode
+	config plan.Config
+	have   ruleset.Ruleset // what the kernel had after the last sync
+	drops  []ruleset.Chain // built-in chains with policy DROP
+
+	tracker *watcher.Tracker
+	changed chan struct{}
+	reports chan syncer.Report
+	stop    func()
+}
+
+// newSession builds a lab and starts the loop.
+func newSession(t *testing.T, b iptables.Backend, f ipproto.Family) *session {
+	t.Helper()
+	s := &session{
+		Lab: newLab(t, f), tracker: watcher.New(),
+		changed: make(chan struct{}, 1), reports: make(chan syncer.Report),
+	}
+	err := s.onNode(func() (err error) {
+		s.kernel, err = iptables.Open(context.Background(), f, b)
+		return err
+	})
+	if err != nil {
+		s.Lab.Close()
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	loop := syncer.Syncer{
+		Family:        f,
+		Kernel:        nodeKernel{s},
+		Source:        source{s.tracker.View(f), s.changed},
+		Settings:      func(n model.Node) (model.Node, plan.Config, error) { return n, s.config, nil },
+		RetryInterval: time.Hour,
+		Report: func(r syncer.Report) {
+			select {
+			case s.reports <- r:
+			case <-ctx.Done(): // a retry that nobody waits for
+			}
+		},
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- loop.Run(ctx) }()
+	s.stop = func() {
+		cancel()
+		<-ended
+	}
+	return s
+}
+
+// close ends the loop and gives up the lab.
+func (s *session) close() {
+	s.stop()
+	s.Lab.Close()
+}
+
+// onNode runs f inside the namespace of the node.
+func (s *session) onNode(f func() error) error { return s.Host(lab.Node).Do(f) }
+
+// nodeKernel is the kernel as the loop uses it, inside the namespace of the node.
+type nodeKernel struct{ s *session }
+
+func (k nodeKernel) Save(ctx context.Context, tables ...ruleset.Table) (saved ruleset.Saved, err error) {
+	err = k.s.onNode(func() (err error) {
+		saved, err = k.s.kernel.Save(ctx, tables...)
+		return err
+	})
+	return saved, err
+}
+
+func (k nodeKernel) Apply(ctx context.Context, b delta.Batch) error {
+	return k.s.onNode(func() error { return k.s.kernel.Apply(ctx, b) })
+}
+
+// source gives the loop the tracker's view, and wakes it up also where only the configuration changed.
+type source struct {
+	view    *watcher.View
+	changed <-chan struct{}
+}
+
+func (s source) Changed() <-chan struct{} { return s.changed }
+
+func (s source) Step() (model.Step, time.Time, bool) {
+	step, stamp, ok := s.view.Step()
+	return step, stamp.Since, ok
+}
+
+func (s source) Snapshot() (model.Snapshot, time.Time) {
+	snapshot, stamp, _ := s.view.Snapshot()
+	return snapshot, stamp.Since
 }
 
 // ports are those that something in the tables listens on, or could be led to by mistake.
@@ -81,11 +169,15 @@ func (s *session) apply(t *testing.T, c cluster, config func(*plan.Config)) {
 	if err := s.Host(lab.Node).Sysctl("ipv4/conf/all/route_localnet", localnet); err != nil {
 		t.Fatal(err)
 	}
-	s.write(t, s.plan(t, c))
+	state := s.read(t, c)
+	s.tracker.Replace(state)
+	s.tracker.SetSynced()
+	s.sync(t)
+	s.compare(t, state)
 }
 
-// plan reads manifests the way that espalier does.
-func (s *session) plan(t *testing.T, c cluster) ruleset.Ruleset {
+// read reads manifests the way that espalier does.
+func (s *session) read(t *testing.T, c cluster) watcher.State {
 	t.Helper()
 	manifests := c.manifests()
 	if s.Family == ipproto.IPv6 {
@@ -105,46 +197,48 @@ func (s *session) plan(t *testing.T, c cluster) ruleset.Ruleset {
 	n := read.State.Nodes[s.Family]
 	n.Addrs = addrs
 	read.State.Nodes[s.Family] = n
+	return read.State
+}
+
+// sync lets the loop sync once.
+func (s *session) sync(t *testing.T) {
+	t.Helper()
+	s.changed <- struct{}{}
+	if r := <-s.reports; r.Err != nil || len(r.Problems) > 0 {
+		t.Fatalf("sync: %v, problems: %v", r.Err, r.Problems)
+	}
+	s.have = s.saved(t)
+}
+
+// saved returns all rules that the node has.
+func (s *session) saved(t *testing.T) ruleset.Ruleset {
+	t.Helper()
+	saved, err := nodeKernel{s}.Save(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return saved.Rules
+}
+
+// compare plans the cluster from nothing and compares it with what the kernel has.
+func (s *session) compare(t *testing.T, state watcher.State) {
+	t.Helper()
 	tracker := watcher.New()
-	tracker.Replace(read.State)
+	tracker.Replace(state)
 	tracker.SetSynced()
 	snapshot, _, _ := tracker.View(s.Family).Snapshot()
-	rules, problems := plan.Plan(snapshot, s.config)
+	want, problems := plan.Plan(snapshot, s.config)
 	if len(problems) > 0 {
 		t.Fatalf("plan: %v", problems)
 	}
-	return rules
-}
-
-// write brings the kernel from what it has to what it should have.
-func (s *session) write(t *testing.T, want ruleset.Ruleset) {
-	t.Helper()
 	firewall := ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Firewall}
 	if _, planned := want[firewall]; !planned {
 		want[firewall] = s.have[firewall]
 	}
-	batch := delta.Between(s.have, want).Attach(s.have, ruleset.Jumps())
-	s.restore(t, batch)
-	s.have = delta.Apply(s.have, batch)
-	saved := s.readBack(t)
-	if again := delta.Between(saved, want).Attach(saved, ruleset.Jumps()); !again.Empty() {
-		t.Errorf("the kernel has other rules than were written; to be written again: %v, deleted: %v, jumps: %v",
-			again.Write, again.Delete, again.Jumps)
+	if missing := delta.Between(s.have, want).Attach(s.have, ruleset.Jumps()); !missing.Empty() {
+		t.Errorf("the kernel has other rules than the plan; still to be written: %v, deleted: %v, jumps: %v",
+			missing.Write, missing.Delete, missing.Jumps)
 	}
-}
-
-// readBack returns all rules that the node has.
-func (s *session) readBack(t *testing.T) ruleset.Ruleset {
-	t.Helper()
-	text, err := s.Host(lab.Node).Command(nil, s.tool("-save"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	saved, err := ruleset.Parse(bytes.NewReader(text))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	return saved.Rules
 }
 
 // rewrite writes all chains again, as after a start that found rules of unknown origin.
@@ -152,24 +246,15 @@ func (s *session) rewrite(t *testing.T) {
 	t.Helper()
 	owned := maps.Clone(s.have)
 	maps.DeleteFunc(owned, func(c ruleset.Chain, _ []ruleset.Rule) bool { return !ruleset.Owned(c) })
-	s.restore(t, delta.Between(nil, owned))
-}
-
-func (s *session) restore(t *testing.T, batch delta.Batch) {
-	t.Helper()
-	text, err := batch.Text(s.Family, s.backend.Strategy())
-	if err != nil {
+	if err := (nodeKernel{s}).Apply(context.Background(), delta.Between(nil, owned)); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := s.Host(lab.Node).Command(bytes.NewReader(text), s.tool("-restore"), "-w", "5", "--noflush"); err != nil {
-		t.Fatalf("%v\n%s", err, text)
 	}
 }
 
 // iptables runs the command of the family and the backend on the node.
 func (s *session) iptables(t *testing.T, args ...string) {
 	t.Helper()
-	argv := append([]string{s.tool(""), "-w", "5"}, args...)
+	argv := append([]string{s.kernel.Command, "-w", "5"}, args...)
 	if _, err := s.Host(lab.Node).Command(nil, argv...); err != nil {
 		t.Fatal(err)
 	}
@@ -180,14 +265,6 @@ func (s *session) dropByDefault(t *testing.T, chain string) {
 	t.Helper()
 	s.iptables(t, "-P", chain, "DROP")
 	s.drops = append(s.drops, ruleset.Chain{Table: ruleset.Filter, Name: chain})
-}
-
-func (s *session) tool(suffix string) string {
-	name := "iptables"
-	if s.Family == ipproto.IPv6 {
-		name = "ip6tables"
-	}
-	return name + "-" + s.backend.String() + suffix
 }
 
 // trace asks package trace what becomes of the packet of a row.

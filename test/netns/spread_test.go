@@ -18,8 +18,8 @@ const unfair = 1e-9
 // TestSpread: connections go to all endpoints alike, and with session affinity clients do.
 func TestSpread(t *testing.T) {
 	forEach(t, func(t *testing.T, b iptables.Backend, f ipproto.Family) {
-		s := &session{Lab: newLab(t, f), backend: b}
-		t.Cleanup(s.Close)
+		s := newSession(t, b, f)
+		t.Cleanup(s.close)
 		for _, c := range []struct{ endpoints, each int }{{1, 200}, {2, 500}, {3, 400}, {33, 100}, {150, 100}} {
 			t.Run(fmt.Sprintf("endpoints=%d", c.endpoints), func(t *testing.T) {
 				s.apply(t, spreadService(c.endpoints), nil)
