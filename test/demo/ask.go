@@ -110,9 +110,9 @@ func fetch(ctx context.Context, client *http.Client, url string) (*answer, error
 	return page, nil
 }
 
-// try sends one request to url from a machine, and gives up soon.
-func (m *machine) try(ctx context.Context, url string) (result, error) {
-	results, err := m.ask(ctx, 1, url, "--timeout", "200ms")
+// try sends one request to url from a machine, with less patience than usual.
+func (m *machine) try(ctx context.Context, url string, timeout time.Duration) (result, error) {
+	results, err := m.ask(ctx, 1, url, "--timeout", timeout.String())
 	if err != nil || len(results) != 1 {
 		return result{}, errors.Join(err, ctx.Err())
 	}

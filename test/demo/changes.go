@@ -139,7 +139,7 @@ func (s *show) cleanUp(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.out.promise(ours(left) == 0, "%d rules of Services are left", ours(left))
+	return s.out.promise(ours(left) == 0, "%d rules of Services are left (KUBE-FIREWALL stays, as it is the kubelet's too)", ours(left))
 }
 
 // lossless promises that no request since mark has failed.

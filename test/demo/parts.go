@@ -49,7 +49,7 @@ func (s *show) openShop(ctx context.Context) error {
 	}
 	s.out.say("A page needs all three: frontend calls the Service backend, backend the Service database.")
 	s.out.say("Manifests, and the EndpointSlices and the Node that a cluster would add: %s", s.manifests())
-	res, err := apps[0].pods[0].try(ctx, s.clusterURL("backend"))
+	res, err := apps[0].pods[0].try(ctx, s.clusterURL("backend"), 200*time.Millisecond)
 	if err != nil {
 		return err
 	}
@@ -83,8 +83,10 @@ func (s *show) startEspalier(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("espalier serves nothing after %s", patience))
 	defer cancel()
-	for {
-		res, err := s.site.node.try(ctx, s.clusterURL("frontend"))
+	// Nothing tells when rules are there but that they work. A packet that comes too early is lost, so the
+	// first tries do not wait long for an answer.
+	for timeout := 20 * time.Millisecond; ; timeout = min(2*timeout, time.Second) {
+		res, err := s.site.node.try(ctx, s.clusterURL("frontend"), timeout)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -96,7 +98,7 @@ func (s *show) startEspalier(ctx context.Context) error {
 		select {
 		case <-s.proxy.ended:
 			return fmt.Errorf("espalier ended at once%s", because(s.proxy.err))
-		case <-time.After(20 * time.Millisecond): // nothing tells when rules are there, but that they work
+		default:
 		}
 	}
 }

@@ -41,11 +41,12 @@ func stableLines(save string) []string {
 	return kept
 }
 
-// ours counts the rules that belong to Services.
+// ours counts the rules that belong to Services. KUBE-FIREWALL, which guards 127.0.0.0/8, is not among them:
+// on a node of a cluster the kubelet makes it too, so nobody else removes it.
 func ours(saved []string) int {
 	n := 0
 	for _, line := range saved {
-		if strings.HasPrefix(line, "-A ") && strings.Contains(line, "KUBE-") {
+		if strings.HasPrefix(line, "-A ") && strings.Contains(line, "KUBE-") && !strings.Contains(line, "KUBE-FIREWALL") {
 			n++
 		}
 	}
