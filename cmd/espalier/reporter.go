@@ -21,6 +21,8 @@ type reporter struct {
 	noticed  map[string]bool
 	failing  map[ipproto.Family]time.Time // since when
 	synced   map[ipproto.Family]bool      // at least once
+	// quarantined has the Services that were left out of the last sync.
+	quarantined map[ipproto.Family]map[model.ServiceName]syncer.Quarantined
 }
 
 func newReporter() *reporter {
@@ -29,6 +31,8 @@ func newReporter() *reporter {
 		noticed:  map[string]bool{},
 		failing:  map[ipproto.Family]time.Time{},
 		synced:   map[ipproto.Family]bool{},
+
+		quarantined: map[ipproto.Family]map[model.ServiceName]syncer.Quarantined{},
 	}
 }
 
@@ -80,6 +84,7 @@ func (r *reporter) sync(done syncer.Report) {
 		delete(r.failing, done.Family)
 		klog.InfoS("The rules are up to date again", "family", done.Family, "after", time.Since(since).Round(time.Millisecond))
 	}
+	r.quarantine(done)
 	for _, h := range done.Held {
 		klog.InfoS("A rule of somebody else keeps an old chain", "family", done.Family, "chain", h.To, "in", h.From, "rule", h.Rule.Text(done.Family))
 	}
@@ -91,6 +96,23 @@ func (r *reporter) sync(done syncer.Report) {
 	log.InfoS("Synced", "family", done.Family, "whole", done.Whole, "services", len(done.Services),
 		"chainsWritten", done.Written, "chainsDeleted", done.Deleted, "jumpsInserted", done.Jumps,
 		"planning", done.Planning, "reading", done.Reading, "writing", done.Writing, "sinceChange", sinceChange(done.Since))
+}
+
+// quarantine logs which Services the kernel begins and ceases to refuse.
+func (r *reporter) quarantine(done syncer.Report) {
+	before := r.quarantined[done.Family]
+	for name, q := range done.Quarantined {
+		if _, known := before[name]; !known {
+			klog.ErrorS(q.Err, "The kernel refuses the rules of a Service; it is left out, the others are programmed",
+				"family", done.Family, "service", name, "nextTrial", q.Again.Format(time.TimeOnly))
+		}
+	}
+	for name := range before {
+		if _, still := done.Quarantined[name]; !still {
+			klog.InfoS("A Service that the kernel refused is no longer left out", "family", done.Family, "service", name)
+		}
+	}
+	r.quarantined[done.Family] = done.Quarantined
 }
 
 func sinceChange(since time.Time) time.Duration {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 
+	"espalier/proxier/delta"
 	"espalier/proxier/health"
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
@@ -189,6 +190,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, tracker *watc
 		Kernel:   kernel,
 		Source:   trackerSource{tracker.View(f)},
 		Settings: func(n model.Node) (model.Node, plan.Config, error) { return r.data.settings(n, f, facts) },
+		Refused: refusedLine,
 		Report: func(done syncer.Report) {
 			report.sync(done)
 			after.report(done)
@@ -196,6 +198,17 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, tracker *watc
 		MinInterval:   r.minSyncPeriod,
 		RetryInterval: r.syncPeriod,
 	}, nil
+}
+
+// refusedLine tells a refusal of rules from other failures, and returns the line as far as it is known.
+func refusedLine(err error) (string, bool) {
+	if e, ok := errors.AsType[*delta.InvalidError](err); ok {
+		return "-A " + e.Chain.Name + " " + e.Text, true
+	}
+	if e, ok := errors.AsType[*iptables.RestoreError](err); ok && !iptables.IsLockBusy(err) {
+		return e.Text, true
+	}
+	return "", false
 }
 
 // interfaceAddrs returns the node's addresses of one family, sorted.

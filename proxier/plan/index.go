@@ -130,3 +130,15 @@ func (n *node) entries(list []entry) []entry {
 	}
 	return n.one.entries(n.zero.entries(list))
 }
+
+// find returns the leaf of a key; nil if there is none.
+func (x *index) find(k key) *node {
+	n := x.root
+	for n != nil && !n.leaf() && n.key.covers(k) {
+		n = *n.branch(k)
+	}
+	if n == nil || n.key != k {
+		return nil
+	}
+	return n
+}

@@ -14,6 +14,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -53,6 +54,9 @@ type Syncer struct {
 	// Settings completes what the source knows of the node, and says how to plan for it. It fails only where
 	// planning without something would be dangerous.
 	Settings func(model.Node) (model.Node, plan.Config, error)
+	// Refused reports whether an error of the Kernel means that it refused rules, as opposed to a lock that is
+	// held or a missing privilege, and if so which line of restore input, as far as that is known.
+	Refused func(error) (line string, refused bool)
 	// Report is called after every sync, also after one that found nothing to do or failed.
 	Report func(Report)
 	// MinInterval is the least time between the end of a sync and the start of the next. Zero: half of what the
@@ -64,6 +68,8 @@ type Syncer struct {
 	planner *plan.Planner // says what the kernel holds; nil: not known
 	node    model.Node    // of the last whole sync, as is config
 	config  plan.Config
+
+	refused map[model.ServiceName]Quarantined
 
 	failures int       // in a row
 	since    time.Time // arrival of the oldest change that is not in the kernel
@@ -87,6 +93,8 @@ type Report struct {
 	Written, Deleted, Jumps int
 	// Held are references of others to chains that should have been deleted.
 	Held []delta.Reference
+	// Quarantined are the Services that are not programmed because the kernel refuses their rules.
+	Quarantined map[model.ServiceName]Quarantined
 	// Err is why the sync failed. It will be tried again after Retry.
 	Err   error
 	Retry time.Duration
@@ -121,6 +129,9 @@ func (s *Syncer) Run(ctx context.Context) error {
 		if pause == 0 {
 			pause = min(report.Writing/2, time.Second)
 		}
+		if again, ok := s.nextTrial(); ok {
+			retry.Reset(time.Until(again))
+		}
 		if report.Err != nil {
 			retry.Reset(report.Retry)
 			// A new change may be the cure, so it need not wait for the retry; but changes in quick succession
@@ -138,13 +149,14 @@ func (s *Syncer) Run(ctx context.Context) error {
 func (s *Syncer) sync(ctx context.Context, step model.Step, since time.Time) Report {
 	r := Report{Family: s.Family, Services: step.Services}
 	r.Err = s.settle(step.Node, &r)
-	if r.Err == nil && s.planner != nil && !step.All {
+	if r.Err == nil && s.planner != nil && !step.All && !s.trialDue() {
 		s.oldest(since)
 		r.Err = s.step(ctx, step, &r)
 	} else if r.Err == nil {
 		r.Err = s.whole(ctx, since, &r)
 	}
 	r.Since = s.since
+	r.Quarantined = maps.Clone(s.refused)
 	if r.Err != nil {
 		s.planner = nil
 		r.Retry = backoff(s.failures, s.RetryInterval)
@@ -181,17 +193,24 @@ const largeStep = 300
 
 // step plans and writes what changed.
 func (s *Syncer) step(ctx context.Context, step model.Step, r *Report) error {
+	if s.released(step.Services) {
+		return s.whole(ctx, time.Time{}, r)
+	}
 	start := time.Now()
 	change := s.planner.Update(step.Services)
 	r.Planning, r.Problems = time.Since(start), s.planner.Problems()
 	if len(change.Write)+len(change.Delete) > largeStep {
 		return s.whole(ctx, time.Time{}, r)
 	}
-	return s.write(ctx, delta.Batch{
+	err := s.write(ctx, delta.Batch{
 		Write: change.Write, New: change.New, Delete: change.Delete,
 		NatFirst: change.Serves && !change.Refuses,
 		Standing: max(s.planner.Rules(ruleset.Nat), s.planner.Rules(ruleset.Filter)),
 	}, r)
+	if s.isolate(ctx, err, s.planner, step.Services) {
+		return s.whole(ctx, time.Time{}, r)
+	}
+	return err
 }
 
 // whole reads back what the kernel has, plans the cluster, and writes the difference.
@@ -201,28 +220,41 @@ func (s *Syncer) whole(ctx context.Context, since time.Time, r *Report) error {
 	s.oldest(later)
 	snapshot.Node = s.node
 	r.Whole, r.Services = true, snapshot.Services
-
-	start := time.Now()
-	saved, err := s.Kernel.Save(ctx, ruleset.Filter, ruleset.Nat)
-	r.Reading = time.Since(start)
-	if err != nil {
-		return fmt.Errorf("read back %s rules: %w", s.Family, err)
-	}
-	have := saved.Rules
-	if len(snapshot.Services) > largeStep && !attached(have) {
-		batch := s.difference(plan.NewPlanner(s.Family), have, vital(snapshot), r)
-		if err := s.write(ctx, batch, r); err != nil {
+	for {
+		admitted := snapshot
+		admitted.Services = s.admitted(snapshot.Services)
+		planner, err := s.load(ctx, admitted, r)
+		if err == nil {
+			s.planner = planner
+			s.accepted()
+			return nil
+		}
+		if !s.isolate(ctx, err, planner, admitted.Services) {
 			return err
 		}
-		have = delta.Apply(have, batch)
 	}
+}
+
+// load reads back what the kernel has, and writes what it lacks of the snapshot. It returns the plan also where
+// the kernel refuses it.
+func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (*plan.Planner, error) {
+	start := time.Now()
+	saved, err := s.Kernel.Save(ctx, ruleset.Filter, ruleset.Nat)
+	r.Reading += time.Since(start)
+	if err != nil {
+		return nil, fmt.Errorf("read back %s rules: %w", s.Family, err)
+	}
+	have := saved.Rules
 	planner := plan.NewPlanner(s.Family)
-	batch := s.difference(planner, have, snapshot, r)
-	if err := s.write(ctx, batch, r); err != nil {
-		return err
+	if len(snapshot.Services) > largeStep && !attached(have) {
+		batch := s.difference(planner, have, vital(snapshot), r)
+		if err := s.write(ctx, batch, r); err != nil {
+			return planner, err
+		}
+		have = delta.Apply(have, batch)
+		planner = plan.NewPlanner(s.Family)
 	}
-	s.planner = planner
-	return nil
+	return planner, s.write(ctx, s.difference(planner, have, snapshot, r), r)
 }
 
 // difference plans a snapshot and returns what the kernel lacks of it.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +30,37 @@ type fakeKernel struct {
 	// refuse makes that many writes fail, after the filter table was committed.
 	refuse  int
 	saveErr error
+	// poison is an endpoint whose rules are refused; anonymously: without saying which line it is.
+	poison      netip.AddrPort
+	anonymously bool
+	healed      atomic.Bool
+}
+
+// A poisonError is the refusal of a line.
+type poisonError struct{ line string }
+
+func (e *poisonError) Error() string { return "refused: " + e.line }
+
+func refusedLine(err error) (string, bool) {
+	if p, ok := errors.AsType[*poisonError](err); ok {
+		return p.line, true
+	}
+	return "", false
+}
+
+func (k *fakeKernel) refuses(b delta.Batch) error {
+	for c, rules := range b.Write {
+		for _, r := range rules {
+			switch {
+			case !k.poison.IsValid() || r.To != k.poison || k.healed.Load():
+			case k.anonymously:
+				return &poisonError{"COMMIT"}
+			default:
+				return &poisonError{"-A " + c.Name + " " + r.Text(ipproto.IPv4)}
+			}
+		}
+	}
+	return nil
 }
 
 var errRefused = errors.New("line 7 refused")
@@ -38,6 +72,9 @@ func (k *fakeKernel) Save(context.Context, ...ruleset.Table) (ruleset.Saved, err
 
 func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) error {
 	if err := b.Encode(io.Discard, ipproto.IPv4, delta.Legacy); err != nil {
+		return err
+	}
+	if err := k.refuses(b); err != nil {
 		return err
 	}
 	if k.refuse > 0 {
@@ -58,7 +95,9 @@ func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) error {
 
 // fakeSource has one snapshot, which tests replace.
 type fakeSource struct {
-	changed  chan struct{}
+	changed chan struct{}
+
+	mu       sync.Mutex
 	snapshot model.Snapshot
 	steps    map[model.ServiceName]model.Entry
 	since    time.Time
@@ -69,6 +108,8 @@ type fakeSource struct {
 func (f *fakeSource) Changed() <-chan struct{} { return f.changed }
 
 func (f *fakeSource) Step() (model.Step, time.Time, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if !f.complete {
 		return model.Step{}, time.Time{}, false
 	}
@@ -80,7 +121,11 @@ func (f *fakeSource) Step() (model.Step, time.Time, bool) {
 	return step, f.take(), true
 }
 
-func (f *fakeSource) Snapshot() (model.Snapshot, time.Time) { return f.snapshot, f.take() }
+func (f *fakeSource) Snapshot() (model.Snapshot, time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.snapshot, f.take()
+}
 
 func (f *fakeSource) take() time.Time {
 	since := f.since
@@ -88,17 +133,61 @@ func (f *fakeSource) take() time.Time {
 	return since
 }
 
+// A backed is a Service with its endpoints.
+type backed struct {
+	*model.Service
+	endpoints []string
+}
+
+func back(s *model.Service, endpoints ...string) backed { return backed{s, endpoints} }
+
+func (b backed) entry() model.Entry {
+	e := model.Entry{Service: b.Service}
+	if len(b.endpoints) > 0 {
+		e.Backends = model.Backends{}
+	}
+	for _, addr := range b.endpoints {
+		key := b.Ports[0].PortKey
+		e.Backends[key] = append(e.Backends[key], model.Endpoint{Addr: netip.MustParseAddrPort(addr), Ready: true, Serving: true})
+	}
+	return e
+}
+
+// set replaces all Services by some without endpoints.
 func (f *fakeSource) set(services ...*model.Service) {
-	before := f.snapshot.Services
-	f.snapshot = model.Snapshot{Family: ipproto.IPv4, Services: map[model.ServiceName]model.Entry{}}
-	f.steps = map[model.ServiceName]model.Entry{}
-	for name := range before {
+	gone := map[model.ServiceName]model.Entry{}
+	f.mu.Lock()
+	for name := range f.snapshot.Services {
+		gone[name] = model.Entry{}
+	}
+	f.mu.Unlock()
+	var all []backed
+	for _, s := range services {
+		all = append(all, back(s))
+		delete(gone, s.Name)
+	}
+	f.change(gone, all...)
+}
+
+// change adds, changes and removes Services in one step.
+func (f *fakeSource) change(gone map[model.ServiceName]model.Entry, some ...backed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	services := maps.Clone(f.snapshot.Services)
+	if services == nil {
+		services = map[model.ServiceName]model.Entry{}
+	}
+	if f.steps == nil {
+		f.steps = map[model.ServiceName]model.Entry{}
+	}
+	for name := range gone {
+		delete(services, name)
 		f.steps[name] = model.Entry{}
 	}
-	for _, s := range services {
-		e := model.Entry{Service: s}
-		f.snapshot.Services[s.Name], f.steps[s.Name] = e, e
+	for _, b := range some {
+		services[b.Name], f.steps[b.Name] = b.entry(), b.entry()
 	}
+	f.snapshot = model.Snapshot{Family: ipproto.IPv4, Services: services}
 	f.since, f.complete = time.Now(), true
 	select {
 	case f.changed <- struct{}{}:
@@ -122,8 +211,10 @@ func run(t *testing.T, k *fakeKernel, test func(source *fakeSource, reports <-ch
 		reports := make(chan Report, 100)
 		s := &Syncer{
 			Family: ipproto.IPv4, Kernel: k, Source: source,
-			Settings: func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
-			Report:   func(r Report) { reports <- r }, RetryInterval: 30 * time.Second,
+			Settings:      func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
+			Refused:       refusedLine,
+			Report:        func(r Report) { reports <- r },
+			RetryInterval: 30 * time.Second,
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
