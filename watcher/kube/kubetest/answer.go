@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -123,6 +124,8 @@ func newObject(k kind) runtime.Object {
 		return &corev1.Service{}
 	case "nodes":
 		return &corev1.Node{}
+	case "servicecidrs":
+		return &networkingv1.ServiceCIDR{}
 	}
 	return &discoveryv1.EndpointSlice{}
 }
@@ -133,6 +136,8 @@ func newList(k kind) runtime.Object {
 		return &corev1.ServiceList{}
 	case "nodes":
 		return &corev1.NodeList{}
+	case "servicecidrs":
+		return &networkingv1.ServiceCIDRList{}
 	}
 	return &discoveryv1.EndpointSliceList{}
 }

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"net/http"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -22,11 +24,30 @@ type media = runtime.SerializerInfo
 // codec knows the encodings.
 type codec struct {
 	json, protobuf media
+	prepared       *sync.Map // of runtime.Object, which never changes, to its protobuf
+}
+
+// prepare encodes an object once and for all.
+func (c codec) prepare(o runtime.Object) {
+	var text bytes.Buffer
+	if _, done := c.prepared.Load(o); !done && c.protobuf.Serializer.Encode(o, &text) == nil {
+		c.prepared.Store(o, bytes.Clone(text.Bytes()))
+	}
+}
+
+// encode returns an object as text, which belongs to the codec.
+func (c codec) encode(m media, o runtime.Object) ([]byte, error) {
+	if text, ok := c.prepared.Load(o); ok && m.MediaType == c.protobuf.MediaType {
+		return text.([]byte), nil
+	}
+	var text bytes.Buffer
+	err := m.Serializer.Encode(o, &text)
+	return text.Bytes(), err
 }
 
 func newCodec() codec {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			panic(err) // cannot happen to an empty scheme
 		}
@@ -35,7 +56,7 @@ func newCodec() codec {
 	all := serializer.NewCodecFactory(scheme).SupportedMediaTypes()
 	json, _ := runtime.SerializerInfoForMediaType(all, runtime.ContentTypeJSON)
 	protobuf, _ := runtime.SerializerInfoForMediaType(all, runtime.ContentTypeProtobuf)
-	return codec{json, protobuf}
+	return codec{json, protobuf, new(sync.Map)}
 }
 
 // negotiate returns protobuf if the client asks for it, else JSON.
@@ -59,6 +80,7 @@ func (c codec) write(w http.ResponseWriter, code int, m media, o runtime.Object)
 
 // stream is the answer to a watch.
 type stream struct {
+	codec  codec
 	media  media
 	events streaming.Encoder
 	buffer *bufio.Writer
@@ -72,19 +94,18 @@ func (c codec) stream(w http.ResponseWriter, m media) *stream {
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(http.StatusOK)
-	buffer := bufio.NewWriter(w)
+	buffer := bufio.NewWriterSize(w, 64<<10)
 	frames := m.StreamSerializer.NewFrameWriter(buffer)
-	return &stream{media: m, events: streaming.NewEncoder(frames, m.StreamSerializer.Serializer), buffer: buffer, out: w.(http.Flusher)}
+	return &stream{codec: c, media: m, events: streaming.NewEncoder(frames, m.StreamSerializer.Serializer), buffer: buffer, out: w.(http.Flusher)}
 }
 
 // send adds an event to what flush will send. Errors mean that the client left, which watch sees by itself.
 func (s *stream) send(t watch.EventType, o runtime.Object) {
-	var object bytes.Buffer
-	encoder := s.media.Serializer
-	if err := encoder.Encode(o, &object); err != nil {
+	object, err := s.codec.encode(s.media, o)
+	if err != nil {
 		return
 	}
-	_ = s.events.Encode(&metav1.WatchEvent{Type: string(t), Object: runtime.RawExtension{Raw: object.Bytes()}})
+	_ = s.events.Encode(&metav1.WatchEvent{Type: string(t), Object: runtime.RawExtension{Raw: object}})
 }
 
 func (s *stream) flush() {

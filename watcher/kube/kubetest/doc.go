@@ -3,5 +3,6 @@
 // pages, streams of the initial state, bookmarks, protobuf and JSON. It can also do what a real one does on bad
 // days: refuse, forget its history, cut connections.
 //
-// It does not validate, default or convert objects, has no other verbs, and lets everybody in.
+// It does not validate, default or convert objects, has no other verbs, and lets everybody in. Of ServiceCIDRs there
+// are none, and Events are answered as if they were kept.
 package kubetest

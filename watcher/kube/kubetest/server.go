@@ -3,6 +3,7 @@ package kubetest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -63,15 +65,23 @@ func (r Request) String() string {
 
 // Start starts a server. It runs until Close.
 func Start() *Server {
-	s := &Server{store: newStore(), codec: newCodec(), cut: make(chan struct{}), asked: make(chan struct{})}
-	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
+	s := New()
+	s.http = httptest.NewServer(s)
 	s.URL = s.http.URL
 	return s
+}
+
+// New returns a server that listens nowhere: its ServeHTTP answers whatever is brought to it.
+func New() *Server {
+	return &Server{store: newStore(), codec: newCodec(), cut: make(chan struct{}), asked: make(chan struct{})}
 }
 
 // Close cuts all connections and stops the server.
 func (s *Server) Close() {
 	s.Cut()
+	if s.http == nil {
+		return
+	}
 	s.http.CloseClientConnections()
 	s.http.Close()
 }
@@ -87,6 +97,16 @@ func (s *Server) Behave(b Behaviour) {
 func (s *Server) Apply(objects ...runtime.Object) {
 	for _, o := range objects {
 		s.store.put(o.DeepCopyObject())
+	}
+}
+
+// Prepare encodes all objects as protobuf, and keeps that, so that no client has to wait for it later.
+func (s *Server) Prepare() {
+	for _, k := range kinds {
+		objects, _ := s.store.list(k.resource)
+		for _, o := range objects {
+			s.codec.prepare(o)
+		}
 	}
 }
 
@@ -159,7 +179,12 @@ func Forbid(verb, resource string) func(Request) *metav1.Status {
 	}
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events") {
+		echo(w, r)
+		return
+	}
 	kind, ok := kindAt(r.URL.Path)
 	if !ok || r.Method != http.MethodGet {
 		s.codec.refuse(w, Refusal(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource"))
@@ -200,6 +225,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// echo answers the creation of an Event as if it were kept: with what the client sent.
+func echo(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
+	w.WriteHeader(http.StatusCreated)
+	_, _ = io.Copy(w, r.Body) // an error means that the client left
+}
+
 // kind is a kind of object and where it is found.
 type kind struct {
 	resource, path  string
@@ -210,6 +242,7 @@ var kinds = [...]kind{
 	{"services", "/api/v1/services", corev1.SchemeGroupVersion.String(), "Service"},
 	{"nodes", "/api/v1/nodes", corev1.SchemeGroupVersion.String(), "Node"},
 	{"endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", discoveryv1.SchemeGroupVersion.String(), "EndpointSlice"},
+	{"servicecidrs", "/apis/networking.k8s.io/v1/servicecidrs", networkingv1.SchemeGroupVersion.String(), "ServiceCIDR"},
 }
 
 func kindAt(path string) (kind, bool) {

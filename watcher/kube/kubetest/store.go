@@ -20,6 +20,7 @@ type store struct {
 	mu      sync.Mutex
 	version uint64
 	objects map[string]map[string]runtime.Object // by resource and "namespace/name"
+	names   map[string][]string                  // of objects, sorted, by resource; none: not known
 	events  []event
 	oldest  uint64        // changes after this version are in events
 	grown   chan struct{} // closed when events grows
@@ -33,7 +34,7 @@ type event struct {
 }
 
 func newStore() *store {
-	s := &store{version: 1, oldest: 1, objects: map[string]map[string]runtime.Object{}, grown: make(chan struct{})}
+	s := &store{version: 1, oldest: 1, objects: map[string]map[string]runtime.Object{}, names: map[string][]string{}, grown: make(chan struct{})}
 	for _, k := range kinds {
 		s.objects[k.resource] = map[string]runtime.Object{}
 	}
@@ -50,6 +51,9 @@ func (s *store) put(o runtime.Object) {
 	o.GetObjectKind().SetGroupVersionKind(schema.FromAPIVersionAndKind(kind.version, kind.single))
 	old := s.objects[kind.resource][key(m)]
 	s.objects[kind.resource][key(m)] = o
+	if old == nil {
+		delete(s.names, kind.resource)
+	}
 	s.grow(event{version: s.version, resource: kind.resource, old: old, new: o})
 }
 
@@ -63,6 +67,7 @@ func (s *store) remove(o runtime.Object) {
 	}
 	s.version++
 	delete(s.objects[kind.resource], key(m))
+	delete(s.names, kind.resource)
 	s.grow(event{version: s.version, resource: kind.resource, old: old})
 }
 
@@ -93,7 +98,10 @@ func (s *store) list(resource string) ([]runtime.Object, uint64) {
 	defer s.mu.Unlock()
 	objects := s.objects[resource]
 	list := make([]runtime.Object, 0, len(objects))
-	for _, name := range slices.Sorted(maps.Keys(objects)) {
+	if s.names[resource] == nil {
+		s.names[resource] = slices.Sorted(maps.Keys(objects))
+	}
+	for _, name := range s.names[resource] {
 		list = append(list, objects[name])
 	}
 	return list, s.version
