@@ -34,14 +34,15 @@ func TestSnapshot(t *testing.T) {
 
 func TestSnapshotReadsPages(t *testing.T) {
 	r := newRig(t)
-	for i := range 1201 {
+	const services = 2*pageSize + 1
+	for i := range services {
 		r.server.Apply(service(fmt.Sprint("s", i), fmt.Sprintf("10.96.%d.%d", i/250, i%250+1)))
 	}
 	if err := Snapshot(r.ctx, r.config); err != nil {
 		t.Fatal(err)
 	}
-	if s, _, _ := r.v4.Snapshot(); len(s.Services) != 1201 {
-		t.Errorf("%d Services, want 1201", len(s.Services))
+	if s, _, _ := r.v4.Snapshot(); len(s.Services) != services {
+		t.Errorf("%d Services, want %d", len(s.Services), services)
 	}
 	n := 0
 	for _, q := range r.server.Requests() {
@@ -50,7 +51,7 @@ func TestSnapshotReadsPages(t *testing.T) {
 		}
 	}
 	if n != 3 {
-		t.Errorf("%d requests for 1201 Services, want 3", n)
+		t.Errorf("%d requests for %d Services, want 3", n, services)
 	}
 }
 
