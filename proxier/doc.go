@@ -1,0 +1,66 @@
+// Package proxier and the packages below it turn the Services of a cluster into iptables rules of a node. There is
+// no code in this package; this is the map of the others, and the list of decisions that bind them.
+//
+// # Architecture
+//
+// The core is pure: functions of values, without clock, logger, process or API. What touches the outside is thin,
+// and is at the edge.
+//
+//	ipproto     Family and Proto                                                        pure
+//	model       Services, endpoints and the node as checked values; Snapshot, Step      pure
+//	ruleset     rules and chains as values; writes them, reads iptables-save            pure
+//	plan        which rules a Service gets: Plan for a Snapshot, Planner for a Step     pure
+//	delta       what to write to get from some rules to others, in which order          pure
+//	trace       walks rules with a virtual packet                                       pure
+//	iptables    Save, Restore, backends, probes, Cleanup: all processes are started here
+//	health      answers at the health-check node ports of Services
+//	syncer      one goroutine for each family: wait, plan, write, report
+//
+// Beside it, ../watcher has the sources (informers, files, synthetic clusters), which all feed a Tracker, and
+// watcher/convert, the one place that reads fields of API objects. ../cmd wires these; imports point one way:
+//
+//	cmd → watcher/{kube,file} → watcher/convert → model       watcher, watcher/synthetic → model
+//	cmd → syncer → plan, delta → ruleset, model → ipproto     cmd → iptables → delta
+//
+// Every command is a composition of the same functions, so none has a mode flag:
+//
+//	dump     source → plan.Plan → delta.Between(nothing) → print
+//	run      source → Tracker → Planner → Batch → Restore; and again
+//	cleanup  Save → delta.Removal → Restore
+//
+// The path of one change: the source converts the object and gives it to the Tracker, which compares it with what
+// it had, and puts one token into a channel of capacity 1: a thousand changes are one wake-up. The syncer takes
+// the Step, the Planner plans the Services in it and finds the chains of the dispatch trees above them, and what
+// differs is one small restore. Nothing in this path looks at the other Services. A whole sync, which reads the
+// kernel back and compares all, comes first, after a failure, and when the node changed.
+//
+// # Decisions
+//
+// 2026-11: Trees whose levels end at fixed bits. A chain is divided into at most 16 parts by the next four bits
+// of the address, the protocol, or the next four bits of the port; a part that holds at most 24 entries is not
+// divided. The content of a chain depends only on what is below it. With levels counted from the top of each
+// branch, the first Service with an address in another range would have moved every chain of the tree.
+//
+// 2026-11: Groups of endpoints by hash. Past 64 endpoints (32 with affinity) a service chain chooses among groups,
+// and these among endpoints. Groups are made by a hash of the endpoint, so a changed endpoint rewrites its own
+// group and the shares above it. What we gave up: with affinity and many endpoints, a client that is remembered
+// by several endpoints goes to the first by hash, where kube-proxy takes the first by text.
+//
+// 2026-11: Masquerading is marked once for each leaf, in front of its cluster IPs, and unmarked behind them. The
+// mark of a packet that brought it along and asks for an unused port next to a cluster IP is lost.
+//
+// 2026-11: Jumps from built-in chains are part of the restore input, not commands of their own. go-iptables, which
+// finds out versions and backends, would need two processes for each of the 14 jumps, and on the legacy backend each
+// of them copies the whole table. In the input they also take effect in the same moment as what they lead to.
+//
+// 2026-11: The filter table has inner chains with the prefixes KUBE-SVC-, KUBE-EXT-, KUBE-FW-, KUBE-SVL- and
+// KUBE-SEP- too. kube-proxy sweeps such chains from the nat table only; after a takeover by it, those in filter
+// stay behind unused until cleanup.
+//
+// 2026-11: A Planner remembers prints of chains, not their rules: two 64-bit hashes. A whole sync plans anew, into
+// a new Planner, so nothing that a Planner remembers outlives the knowledge of what the kernel holds.
+//
+// 2026-11: Where kube-proxy is known to do worse, we do otherwise: --nodeport-addresses=primary without a known
+// address opens nothing, instead of every address; source ranges of which none can be read admit nobody, instead
+// of everybody; affinity without a timeout is three hours, instead of a panic; every failed sync is tried again.
+package proxier
