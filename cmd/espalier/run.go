@@ -190,7 +190,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, tracker *watc
 		Kernel:   kernel,
 		Source:   trackerSource{tracker.View(f)},
 		Settings: func(n model.Node) (model.Node, plan.Config, error) { return r.data.settings(n, f, facts) },
-		Refused: refusedLine,
+		Refused:  refusedLine,
 		Report: func(done syncer.Report) {
 			report.sync(done)
 			after.report(done)
