@@ -57,14 +57,6 @@ func (b Backend) Strategy() delta.Strategy {
 	return delta.Legacy
 }
 
-// mode is what the binaries of the backend say in parentheses when asked for their version.
-func (b Backend) mode() string {
-	if b == NFT {
-		return "nf_tables"
-	}
-	return "legacy"
-}
-
 // base is the name that all commands of the family begin with.
 func base(f ipproto.Family) string {
 	if f == ipproto.IPv6 {

@@ -17,7 +17,7 @@ import (
 // enterNamespace puts the test into a network namespace of its own, which ends with the test: the goroutine
 // keeps its thread, and processes that it starts inherit the namespace. A subtest is another goroutine, so it
 // needs its own call.
-func enterNamespace(t *testing.T) {
+func enterNamespace(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and the namespace with it
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -33,13 +33,13 @@ func enterNamespace(t *testing.T) {
 }
 
 // run runs a command that must do well.
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	return feed(t, "", name, args...)
 }
 
 // feed does the same with some input.
-func feed(t *testing.T, stdin, name string, args ...string) string {
+func feed(t testing.TB, stdin, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -51,7 +51,7 @@ func feed(t *testing.T, stdin, name string, args ...string) string {
 }
 
 // open is iptables.Open for what must be there.
-func open(t *testing.T, f ipproto.Family, b iptables.Backend) *iptables.Kernel {
+func open(t testing.TB, f ipproto.Family, b iptables.Backend) *iptables.Kernel {
 	t.Helper()
 	k, err := iptables.Open(t.Context(), f, b)
 	if err != nil {
