@@ -81,8 +81,7 @@ func (k *Kernel) Restore(ctx context.Context, write func(io.Writer) error) error
 	p := &process{ctx: ctx, path: k.RestoreCommand, args: []string{"-w", lockWait, "--noflush"}}
 	writeErr := write(p)
 	if writeErr != nil && !brokenPipe(writeErr) {
-		p.kill()
-		_ = p.wait()
+		_ = p.wait() // "COMMIT expected": what was begun is not committed
 		return writeErr
 	}
 	err := p.wait()

@@ -77,13 +77,6 @@ func (p *process) wait() error {
 	return commandError(p.cmd.Wait(), p.path, p.args, p.stderr.String())
 }
 
-// kill ends the command before it sees the end of its input, which could look like a complete one.
-func (p *process) kill() {
-	if p.cmd != nil {
-		_ = p.cmd.Process.Kill()
-	}
-}
-
 // read runs a command and gives its output to out while it runs. The error of out counts if the command itself
 // did well.
 func read(ctx context.Context, path string, args []string, out func(io.Reader) error) error {

@@ -126,7 +126,7 @@ func TestParseRule(t *testing.T) {
 		{"xor-mark as printed", "-j MARK --set-xmark 0x4000/0x0", ruleset.Rule{Jump: "MARK", SetMark: ruleset.Mark{Value: 0x4000}}},
 		{"and-mark", "-j MARK --and-mark 0xffffbfff", ruleset.Rule{Jump: "MARK", SetMark: ruleset.Mark{Mask: 0x4000}}},
 		{"and-mark as printed", "-j MARK --set-xmark 0x0/0x4000", ruleset.Rule{Jump: "MARK", SetMark: ruleset.Mark{Mask: 0x4000}}},
-		{"set-mark also clears under its mask", "-j MARK --set-mark 0x1/0xf", ruleset.Rule{Jump: "MARK", SetMark: ruleset.Mark{Value: 1, Mask: 0xf}}},
+		{"set-mark also clears under its mask", "-j MARK --set-mark 0x11/0xf", ruleset.Rule{Jump: "MARK", SetMark: ruleset.Mark{Value: 0x11, Mask: 0x1f}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -177,6 +177,9 @@ func TestParseKeepsWhatItHasNoWordsFor(t *testing.T) {
 		{"-p tcp -j DNAT --to-destination 10.0.0.1-10.0.0.9:80", "DNAT", ""},
 		{"-p tcp -j DNAT --to-destination 10.0.0.1:80 --random", "DNAT", ""},
 		{"-j MARK", "MARK", ""},
+		{"-j MARK --set-xmark 0x1/0x1 --or-mark 0x2", "MARK", ""},
+		{"-m conntrack -j DROP", "DROP", ""},
+		{"-m statistic --mode random -j DROP", "DROP", ""},
 		{"-m comment --comment one -m comment --comment two -j ACCEPT", "ACCEPT", "one"},
 		{`-m comment --comment "a \"quoted\" word" -j ACCEPT`, "ACCEPT", `a "quoted" word`},
 		{`-m comment --comment "back\\slash" -j ACCEPT`, "ACCEPT", `back\slash`},
