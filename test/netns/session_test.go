@@ -37,11 +37,18 @@ type session struct {
 	stop    func()
 }
 
-// newSession builds a lab and starts the loop.
+// newSession builds the lab of the tables and starts the loop.
 func newSession(t *testing.T, b iptables.Backend, f ipproto.Family) *session {
 	t.Helper()
+	return startSession(t, b, newLab(t, f))
+}
+
+// startSession starts the loop in a lab, which the session closes.
+func startSession(t *testing.T, b iptables.Backend, l *lab.Lab) *session {
+	t.Helper()
+	f := l.Family
 	s := &session{
-		Lab: newLab(t, f), tracker: watcher.New(),
+		Lab: l, tracker: watcher.New(),
 		changed: make(chan struct{}, 1), reports: make(chan syncer.Report),
 	}
 	err := s.onNode(func() (err error) {
@@ -162,6 +169,13 @@ func (s *session) apply(t *testing.T, c cluster, config func(*plan.Config)) {
 	if config != nil {
 		config(&s.config)
 	}
+	state := s.read(t, c)
+	s.follow(t, state)
+}
+
+// follow brings a state of the cluster into the kernel, with the configuration of the session.
+func (s *session) follow(t *testing.T, state watcher.State) {
+	t.Helper()
 	localnet := "0"
 	if s.config.Localhost(s.Family) {
 		localnet = "1"
@@ -169,7 +183,6 @@ func (s *session) apply(t *testing.T, c cluster, config func(*plan.Config)) {
 	if err := s.Host(lab.Node).Sysctl("ipv4/conf/all/route_localnet", localnet); err != nil {
 		t.Fatal(err)
 	}
-	state := s.read(t, c)
 	s.tracker.Replace(state)
 	s.tracker.SetSynced()
 	s.sync(t)
