@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -229,6 +230,40 @@ func TestTextReadsAsWanted(t *testing.T) {
 		for _, j := range ruleset.Jumps() {
 			if !slices.Contains(saved.Rules[j.From], j.Rule) {
 				t.Errorf("%v: no jump from %v to %s", s, j.From, j.To)
+			}
+		}
+	}
+}
+
+// Dismantle takes chains away whether they are there or not, in any number of COMMITs.
+func TestDismantle(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	g := ruletest.New(seed, ipproto.IPv4)
+	trial := g.Ruleset(ruleset.Nat, 30, 5)
+	for _, backend := range []iptables.Backend{iptables.Legacy, iptables.NFT} {
+		k := iptablestest.New(g.Family, backend)
+		before := k.Rules()
+		half := maps.Clone(trial)
+		for i := range 15 { // the first refer to later ones, and nothing refers to them then
+			for c := range trial {
+				if strings.Contains(c.Name, fmt.Sprintf("-%04d-", i)) {
+					delete(half, c)
+				}
+			}
+		}
+		for _, rs := range []ruleset.Ruleset{trial, half, nil} {
+			if err := k.Apply(t.Context(), delta.Between(nil, rs)); err != nil {
+				t.Fatal(err)
+			}
+			err := k.Restore(t.Context(), func(w io.Writer) error {
+				return delta.Dismantle(trial).EncodeInBlocks(w, k.Family, backend.Strategy(), 4)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, k.Rules(), sameRules); diff != "" {
+				t.Errorf("%v (-before +after):\n%s", backend, diff)
 			}
 		}
 	}
