@@ -21,6 +21,8 @@ type reporter struct {
 	noticed  map[string]bool
 	failing  map[ipproto.Family]time.Time // since when
 	synced   map[ipproto.Family]bool      // at least once
+	// repairs counts the times that rules of ours had to be put right.
+	repairs int
 	// quarantined has the Services that were left out of the last sync.
 	quarantined map[ipproto.Family]map[model.ServiceName]syncer.Quarantined
 }
@@ -85,6 +87,15 @@ func (r *reporter) sync(done syncer.Report) {
 		klog.InfoS("The rules are up to date again", "family", done.Family, "after", time.Since(since).Round(time.Millisecond))
 	}
 	r.quarantine(done)
+	if done.Foreign {
+		log := klog.V(2)
+		if done.Written+done.Deleted+done.Jumps > 0 {
+			r.repairs++
+			log = klog.V(0)
+		}
+		log.InfoS("Somebody else wrote to the tables", "family", done.Family, "chainsRepaired", done.Written,
+			"chainsRemoved", done.Deleted, "jumpsRepaired", done.Jumps, "repairs", r.repairs)
+	}
 	for _, h := range done.Held {
 		klog.InfoS("A rule of somebody else keeps an old chain", "family", done.Family, "chain", h.To, "in", h.From, "rule", h.Rule.Text(done.Family))
 	}

@@ -148,13 +148,14 @@ func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Con
 func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *watcher.Tracker, report *reporter) ([]*syncer.Syncer, error) {
 	var list []*syncer.Syncer
 	var reasons []error
+	ledgers := ledgers{backend: backend}
 	for _, u := range iptables.Families(ctx, backend) {
 		if u.Kernel == nil {
 			reasons = append(reasons, fmt.Errorf("%s: %s", u.Family, u.Why))
 			klog.InfoS("Family is not served", "family", u.Family, "because", u.Why)
 			continue
 		}
-		s, err := r.syncer(ctx, u.Kernel, tracker, report)
+		s, err := r.syncer(ctx, u.Kernel, ledgers.of(u.Family), tracker, report)
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +167,7 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *wa
 	return list, nil
 }
 
-func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
+func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
 	f := kernel.Family
 	can, err := kernel.Probe(ctx, plan.AcctInvalid, plan.AcctLocalhost)
 	if err != nil {
@@ -185,7 +186,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, tracker *watc
 		responder: health.New(f, func() bool { return report.healthy(2 * r.syncPeriod) }),
 	}
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
-	return &syncer.Syncer{
+	s := &syncer.Syncer{
 		Family:   f,
 		Kernel:   kernel,
 		Source:   trackerSource{tracker.View(f)},
@@ -197,7 +198,11 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, tracker *watc
 		},
 		MinInterval:   r.minSyncPeriod,
 		RetryInterval: r.syncPeriod,
-	}, nil
+	}
+	if ledger != nil {
+		s.Kernel, s.Foreign = ledger.Guard(kernel, kernel.Backend.Strategy()), ledger.Foreign
+	}
+	return s, nil
 }
 
 // refusedLine tells a refusal of rules from other failures, and returns the line as far as it is known.

@@ -54,6 +54,9 @@ type Syncer struct {
 	// Settings completes what the source knows of the node, and says how to plan for it. It fails only where
 	// planning without something would be dangerous.
 	Settings func(model.Node) (model.Node, plan.Config, error)
+	// Foreign returns a number that grows when somebody else has written to the tables, so that the kernel is
+	// worth a look; see Ledger. It is asked every second. Nil, or an error: the kernel is read back now and then.
+	Foreign func(context.Context) (uint64, error)
 	// Refused reports whether an error of the Kernel means that it refused rules, as opposed to a lock that is
 	// held or a missing privilege, and if so which line of restore input, as far as that is known.
 	Refused func(error) (line string, refused bool)
@@ -64,6 +67,10 @@ type Syncer struct {
 	MinInterval time.Duration
 	// RetryInterval is the longest time between a failed sync and the next attempt, which comes sooner at first.
 	RetryInterval time.Duration
+
+	foreign  uint64    // as of the last whole sync
+	looked   time.Time // when the last whole sync ended
+	lookCost time.Duration
 
 	planner *plan.Planner // says what the kernel holds; nil: not known
 	node    model.Node    // of the last whole sync, as is config
@@ -91,6 +98,8 @@ type Report struct {
 	Planning, Reading, Writing time.Duration
 	// What was written; nothing: the kernel was right already and was not touched.
 	Written, Deleted, Jumps int
+	// Foreign: somebody else wrote to the tables since the last whole sync. What was written then is the repair.
+	Foreign bool
 	// Held are references of others to chains that should have been deleted.
 	Held []delta.Reference
 	// Quarantined are the Services that are not programmed because the kernel refuses their rules.
@@ -105,12 +114,19 @@ func (s *Syncer) Run(ctx context.Context) error {
 	var earliest time.Time // before this, no sync starts
 	retry := time.NewTimer(0)
 	retry.Stop()
+	watch := time.NewTicker(watchInterval)
+	defer watch.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.Source.Changed():
 		case <-retry.C:
+		case <-watch.C:
+			if !s.suspicious(ctx) {
+				continue
+			}
+			s.planner = nil // what it says of the kernel may no longer be so
 		}
 		if !sleepUntil(ctx, earliest) {
 			return nil
@@ -125,21 +141,60 @@ func (s *Syncer) Run(ctx context.Context) error {
 			return nil // ended while reading
 		}
 		s.Report(report)
-		pause := s.MinInterval
-		if pause == 0 {
-			pause = min(report.Writing/2, time.Second)
-		}
 		if again, ok := s.nextTrial(); ok {
 			retry.Reset(time.Until(again))
 		}
 		if report.Err != nil {
 			retry.Reset(report.Retry)
-			// A new change may be the cure, so it need not wait for the retry; but changes in quick succession
-			// must not hammer a kernel that refuses.
-			pause = max(pause, min(report.Retry, time.Second))
 		}
-		earliest = time.Now().Add(pause)
+		earliest = time.Now().Add(s.pause(report))
 	}
+}
+
+// pause returns how long to leave the kernel alone after a sync.
+func (s *Syncer) pause(r Report) time.Duration {
+	pause := s.MinInterval
+	if pause == 0 {
+		pause = min(r.Writing/2, time.Second)
+	}
+	if r.Err != nil {
+		// A new change may be the cure, so it need not wait for the retry; but changes in quick succession
+		// must not hammer a kernel that refuses.
+		pause = max(pause, min(r.Retry, time.Second))
+	}
+	return pause
+}
+
+const (
+	// watchInterval is how often it is asked whether somebody else wrote.
+	watchInterval = time.Second
+	// lookShare is how much more time than for reading the kernel back there is between two such reads, where others
+	// write all the time.
+	lookShare = 5
+	// blindLook is how often the kernel is read back where nothing tells whether somebody wrote, and lastLook how
+	// often at least: what tells does not see everything.
+	blindLook = 30 * time.Second
+	lastLook  = 15 * time.Minute
+)
+
+// suspicious reports whether the kernel may hold something else than what was written, so that it is worth to be
+// read back.
+func (s *Syncer) suspicious(ctx context.Context) bool {
+	if s.planner == nil {
+		return false // it will be read back anyway
+	}
+	age := time.Since(s.looked)
+	if age < lookShare*s.lookCost {
+		return false
+	}
+	if s.Foreign == nil {
+		return age >= blindLook
+	}
+	foreign, err := s.Foreign(ctx)
+	if err != nil {
+		return age >= blindLook
+	}
+	return foreign != s.foreign || age >= lastLook
 }
 
 // sync brings a step into the kernel.
@@ -238,9 +293,17 @@ func (s *Syncer) whole(ctx context.Context, since time.Time, r *Report) error {
 // load reads back what the kernel has, and writes what it lacks of the snapshot. It returns the plan also where
 // the kernel refuses it.
 func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (*plan.Planner, error) {
+	if s.Foreign != nil {
+		// Asked before reading: what comes while it is read shows the next time.
+		if foreign, err := s.Foreign(ctx); err == nil {
+			r.Foreign = r.Foreign || foreign != s.foreign && !s.looked.IsZero()
+			s.foreign = foreign
+		}
+	}
 	start := time.Now()
 	saved, err := s.Kernel.Save(ctx, ruleset.Filter, ruleset.Nat)
 	r.Reading += time.Since(start)
+	s.looked, s.lookCost = time.Now(), r.Reading
 	if err != nil {
 		return nil, fmt.Errorf("read back %s rules: %w", s.Family, err)
 	}

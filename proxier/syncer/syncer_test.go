@@ -34,6 +34,8 @@ type fakeKernel struct {
 	poison      netip.AddrPort
 	anonymously bool
 	healed      atomic.Bool
+	// foreign counts writes of others.
+	foreign atomic.Uint64
 }
 
 // A poisonError is the refusal of a line.
@@ -212,6 +214,7 @@ func run(t *testing.T, k *fakeKernel, test func(source *fakeSource, reports <-ch
 		s := &Syncer{
 			Family: ipproto.IPv4, Kernel: k, Source: source,
 			Settings:      func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
+			Foreign:       func(context.Context) (uint64, error) { return k.foreign.Load(), nil },
 			Refused:       refusedLine,
 			Report:        func(r Report) { reports <- r },
 			RetryInterval: 30 * time.Second,
@@ -376,6 +379,49 @@ func TestKernelThatCannotBeReadIsNotWritten(t *testing.T) {
 		source.set(service("front", "10.96.0.1"))
 		if r := <-reports; !errors.Is(r.Err, k.saveErr) || len(k.batches) != 0 {
 			t.Errorf("error %v and %d writes, want the cause and none", r.Err, len(k.batches))
+		}
+	})
+}
+
+func TestWriteOfSomebodyElseIsRepairedWithinTwoSeconds(t *testing.T) {
+	services := ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Services}
+	output := ruleset.Chain{Table: ruleset.Nat, Name: "OUTPUT"}
+	for _, test := range []struct {
+		name string
+		harm func(ruleset.Ruleset)
+	}{
+		{"everything is flushed", func(rs ruleset.Ruleset) { clear(rs) }},
+		{"a chain is flushed", func(rs ruleset.Ruleset) { rs[services] = nil }},
+		{"a jump is deleted", func(rs ruleset.Ruleset) { rs[output] = nil }},
+		{"a rule is changed", func(rs ruleset.Ruleset) { rs[services] = []ruleset.Rule{{Jump: ruleset.Accept}} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k := &fakeKernel{}
+			run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+				source.set(service("front", "10.96.0.1"), service("back", "10.96.0.2"))
+				<-reports
+				synctest.Wait()
+				start := time.Now()
+				test.harm(k.rules)
+				k.foreign.Add(1)
+				if r := <-reports; !r.Foreign || r.Written+r.Jumps == 0 || time.Since(start) > 2*time.Second {
+					t.Errorf("foreign %v, %d chains and %d jumps written after %v; want a repair within 2s", r.Foreign, r.Written, r.Jumps, time.Since(start))
+				}
+				assertHolds(t, k, wanted(source))
+			})
+		})
+	}
+}
+
+func TestKernelThatNobodyElseWritesIsSeldomReadBack(t *testing.T) {
+	k := &fakeKernel{}
+	run(t, k, func(source *fakeSource, reports <-chan Report, stop func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		time.Sleep(time.Hour)
+		stop()
+		if k.saves > 5 || len(k.batches) != 1 {
+			t.Errorf("%d reads and %d writes in an hour, want at most one each quarter and the first", k.saves, len(k.batches))
 		}
 	})
 }

@@ -1,0 +1,100 @@
+package syncer
+
+import (
+	"context"
+	"sync"
+
+	"espalier/proxier/delta"
+	"espalier/proxier/generation"
+)
+
+// A Ledger finds out whether somebody else wrote to the tables: it compares what the kernel counts with the writes
+// that it was told of. One Ledger serves all families whose writes the kernel counts together, which with nft are
+// both, and with the legacy backend one.
+type Ledger struct {
+	probe probe
+
+	mu     sync.Mutex
+	base   generation.Stamp // the zero Stamp: not known
+	own    uint32           // own commits since base
+	flying int              // writes that are under way
+	writes uint64           // how often others wrote
+}
+
+// A probe reads how the tables are, in a few microseconds.
+type probe interface {
+	Read(context.Context) (generation.Stamp, error)
+}
+
+// NewLedger returns a Ledger on a probe, which it uses from one goroutine at a time.
+func NewLedger(p probe) *Ledger { return &Ledger{probe: p} }
+
+// Foreign returns a number that grows whenever somebody else has written. While an own write is under way nobody
+// can tell; it will show in a later call.
+func (l *Ledger) Foreign(ctx context.Context) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.flying > 0 {
+		return l.writes, nil
+	}
+	return l.writes, l.settle(ctx, true)
+}
+
+// settle compares, unless it is known that nothing can be said, and begins anew from how the tables are now.
+func (l *Ledger) settle(ctx context.Context, compare bool) error {
+	now, err := l.probe.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if compare && l.base != (generation.Stamp{}) {
+		n, counted := now.Commits(l.base)
+		if counted && n != l.own || !counted && now != l.base {
+			l.writes++
+		}
+	}
+	l.base, l.own = now, 0
+	return nil
+}
+
+// begin notes that an own write begins.
+func (l *Ledger) begin(ctx context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.flying == 0 {
+		_ = l.settle(ctx, true) // what cannot be read now is compared later
+	}
+	l.flying++
+}
+
+// end notes that an own write has ended, after so many commits. After a failed one nobody knows how many they were,
+// so it counts as somebody else's.
+func (l *Ledger) end(ctx context.Context, commits int, failed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flying--
+	l.own += uint32(commits)
+	if failed {
+		l.writes++
+		l.base = generation.Stamp{}
+	}
+	// Without a count, what the tables are after the own write is all that there is to compare with.
+	if _, counted := l.base.Generation(); !counted && l.flying == 0 {
+		_ = l.settle(ctx, false)
+	}
+}
+
+// Guard returns a kernel whose writes the Ledger knows.
+func (l *Ledger) Guard(k kernel, s delta.Strategy) kernel { return guarded{k, l, s} }
+
+type guarded struct {
+	kernel
+	ledger   *Ledger
+	strategy delta.Strategy
+}
+
+func (g guarded) Apply(ctx context.Context, b delta.Batch) error {
+	g.ledger.begin(ctx)
+	err := g.kernel.Apply(ctx, b)
+	g.ledger.end(ctx, b.Commits(g.strategy), err != nil)
+	return err
+}
