@@ -59,7 +59,7 @@ Without a command it does what "espalier run" does.`,
 	}
 	root.SetGlobalNormalizationFunc(dashes)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(run, dumpCommand(), cleanupCommand())
+	root.AddCommand(run, dumpCommand(), cleanupCommand(), benchCommand())
 	root.Flags().AddFlagSet(run.Flags())
 	addLogFlags(root.PersistentFlags())
 	return root

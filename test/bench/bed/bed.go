@@ -19,13 +19,14 @@ import (
 // Config says what is where.
 type Config struct {
 	NodeIP netip.Addr
-	// Services are prefixes without a host: connections to them fail at once unless a rule takes them.
+	// Services is where cluster IPs are: connections to them are refused at once unless a rule takes them.
 	Services netip.Prefix
 	// Endpoints are prefixes of which every address answers on Ports.
 	Endpoints []netip.Prefix
 	// Client is the client's address, within the prefix of the pods.
 	Client netip.Addr
-	Ports  []uint16
+	// Ports must not be those of Services.
+	Ports []uint16
 	// Backend is what "iptables" means on the node: nft or legacy.
 	Backend string
 }
@@ -66,8 +67,9 @@ func (b *Bed) build() (err error) {
 	if err != nil {
 		return err
 	}
-	// Without a rule, the client hears at once that there is nobody.
-	if _, err := b.Command("ip", "route", "add", "unreachable", b.Services.String()); err != nil {
+	// Without a rule, the client hears at once that there is nobody: by a TCP reset, which is not limited in number
+	// as ICMP messages are, from a host on which no Service port is open.
+	if _, err := b.lab.Host(lab.World).Command(nil, "ip", "route", "add", "local", b.Services.String(), "dev", "lo"); err != nil {
 		return err
 	}
 	return b.linkTools()

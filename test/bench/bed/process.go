@@ -1,7 +1,6 @@
 package bed
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -82,14 +81,13 @@ func (p *Process) Log() (string, error) {
 	return string(text), err
 }
 
-// Stop asks the process to end, and after some patience, or at the end of ctx, makes it.
-func (p *Process) Stop(ctx context.Context) {
+// Stop asks the process to end, and after some patience makes it.
+func (p *Process) Stop() {
 	const patience = 10 * time.Second
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it ended
 	select {
 	case <-p.done:
 	case <-time.After(patience):
-	case <-ctx.Done():
 	}
 	// With its children, which would work on.
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)

@@ -42,6 +42,7 @@ type Cluster struct {
 	server  *kubetest.Server
 	slices  []*discoveryv1.EndpointSlice // which Churn changes
 	churned int                          // changes so far
+	probes  int                          // the highest number of a probe, plus one
 }
 
 // New makes a cluster with a number of Services that have some endpoints each. The size is one that
@@ -113,12 +114,15 @@ func (c *Cluster) slice(n int) *discoveryv1.EndpointSlice {
 	return c.slices[n*stride%len(c.slices)]
 }
 
-// Reset undoes all changes.
+// Reset undoes all changes, and removes the probes.
 func (c *Cluster) Reset() {
+	for n := range c.probes {
+		c.Probe(n).Remove()
+	}
 	for n := range min(c.churned, len(c.slices)) {
 		c.server.Apply(c.slice(n))
 	}
-	c.churned = 0
+	c.churned, c.probes = 0, 0
 	c.server.Prepare()
 }
 
@@ -150,6 +154,7 @@ type Probe struct {
 
 // Probe returns the n-th probe, 0 to 200. It does not exist yet.
 func (c *Cluster) Probe(n int) Probe {
+	c.probes = max(c.probes, n+1)
 	name := model.ServiceName{Namespace: "bench", Name: "probe-" + strconv.Itoa(n)}
 	s := &model.Service{
 		Name: name, ClusterIP: netip.AddrFrom4([4]byte{10, 96, 0, byte(20 + n)}),

@@ -1,0 +1,24 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// repair empties the nat table, as an operator does by mistake, and waits until all Services answer again.
+func (r *run) repair(ctx context.Context) (string, error) {
+	if err := r.settle(ctx); err != nil {
+		return "", err
+	}
+	if err := r.bed.Iptables(ctx, "-w", "-t", "nat", "-F"); err != nil {
+		return "", err
+	}
+	begin := time.Now()
+	last, err := r.allAnswer(ctx, r.RepairPatience)
+	r.result.Repair = ended(begin, last, err, r.RepairPatience)
+	if errors.Is(err, errLate) {
+		return r.result.Repair.Missed, nil
+	}
+	return r.result.Repair.Took.String(), err
+}
