@@ -153,6 +153,7 @@ func of(all []iptables.Cleaned, f ipproto.Family, b iptables.Backend) iptables.C
 
 // Our own rules, dispatch trees in both tables, large, in both families and backends of one node.
 func TestCleanupAfterUs(t *testing.T) {
+	needLargeBatches(t)
 	enterNamespace(t)
 	var kernels []*iptables.Kernel
 	for _, b := range backends {

@@ -52,14 +52,21 @@ func (e *RestoreError) AtCommit() bool { return e.Text == "COMMIT" }
 
 // IsLockBusy reports whether another program held the lock of the tables for too long: nothing was written,
 // and the same may work a moment later.
-func IsLockBusy(err error) bool {
-	stderr := ""
+func IsLockBusy(err error) bool { return said(err, "holding the xtables lock") }
+
+// IsTooLarge reports whether a COMMIT had more rules than fit into the netlink socket of iptables-nft-restore.
+// None of the rules is to blame. It happens in user namespaces, where the tool may not enlarge the buffer.
+func IsTooLarge(err error) bool { return said(err, tooLong) }
+
+const tooLong = "sendmsg() failed: Message too long"
+
+// said reports whether a command that failed said so.
+func said(err error, text string) bool {
 	if e, ok := errors.AsType[*RestoreError](err); ok {
-		stderr = e.Stderr
-	} else if e, ok := errors.AsType[*CommandError](err); ok {
-		stderr = e.Stderr
+		return strings.Contains(e.Stderr, text)
 	}
-	return strings.Contains(stderr, "holding the xtables lock")
+	e, ok := errors.AsType[*CommandError](err)
+	return ok && strings.Contains(e.Stderr, text)
 }
 
 // The wordings in which iptables-restore 1.8.9 names a line. The exit status tells nothing: a refused rule, a
@@ -126,6 +133,9 @@ func hint(stderr string) string {
 			"or CAP_NET_ADMIN or CAP_NET_RAW is missing"
 	case strings.Contains(stderr, "lock file"):
 		return ": /run/xtables.lock must be writable (in a pod: mounted from the host)"
+	case strings.Contains(stderr, tooLong):
+		return ": the buffer of the netlink socket is too small for so many rules: raise net.core.wmem_max, or run " +
+			"with CAP_NET_ADMIN outside of a user namespace, which lets iptables raise it"
 	case strings.Contains(stderr, "holding the xtables lock"):
 		return ": another program is changing rules; this is tried again"
 	}

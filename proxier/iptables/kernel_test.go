@@ -65,7 +65,7 @@ func TestTheKernelGivesBackWhatWasWritten(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		g := ruletest.New(seed, k.Family)
-		want := complete(g.Ruleset(ruleset.Nat, 150, 8))
+		want := complete(g.Ruleset(ruleset.Nat, 100, 6))
 		apply(t, k, want)
 		saved := save(t, k)
 		if diff := cmp.Diff(want, saved.Owned(), sameRules); diff != "" {
@@ -79,6 +79,7 @@ func TestTheKernelGivesBackWhatWasWritten(t *testing.T) {
 
 // Large sets, so that nf_tables gets them in blocks: from nothing, to others, and away.
 func TestLargeBatches(t *testing.T) {
+	needLargeBatches(t)
 	everywhere(t, func(t *testing.T, k *iptables.Kernel) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)

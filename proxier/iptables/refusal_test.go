@@ -149,6 +149,11 @@ func TestRestoreErrorReadsAsASentence(t *testing.T) {
 			Family: ipproto.IPv4, Backend: iptables.Legacy, Exit: 4, Stderr: "Fatal: can't open lock file /run/xtables.lock: Permission denied\n",
 		}, "iptables-restore (legacy) refused its input: Fatal: can't open lock file /run/xtables.lock: Permission denied: " +
 			"run as root, or grant the capabilities CAP_NET_ADMIN and CAP_NET_RAW"},
+		{"too much for the socket", iptables.RestoreError{
+			Family: ipproto.IPv4, Backend: iptables.NFT, Line: 789, Text: "-A A -j ACCEPT", Exit: 4,
+			Stderr: "sendmsg() failed: Message too long\niptables-nft-restore: line 789 failed: Message too long.\n",
+		}, `iptables-restore (nft) refused line 789 "-A A -j ACCEPT": sendmsg() failed: Message too long: the buffer of the netlink socket ` +
+			"is too small for so many rules: raise net.core.wmem_max, or run with CAP_NET_ADMIN outside of a user namespace, which lets iptables raise it"},
 		{"silent", iptables.RestoreError{Family: ipproto.IPv4, Backend: iptables.NFT, Exit: 139}, "iptables-restore (nft) refused its input"},
 	}
 	for _, tt := range tests {
@@ -157,6 +162,14 @@ func TestRestoreErrorReadsAsASentence(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The one error of the size of a batch, in the words of 1.8.9.
+func TestIsTooLarge(t *testing.T) {
+	err := fmt.Errorf("sync: %w", &iptables.RestoreError{Stderr: "sendmsg() failed: Message too long\niptables-nft-restore: line 789 failed: Message too long.\n"})
+	if !iptables.IsTooLarge(err) || iptables.IsTooLarge(&iptables.RestoreError{Stderr: "iptables-restore: line 4 failed\n"}) || iptables.IsTooLarge(nil) {
+		t.Error("IsTooLarge knows other errors than this one")
 	}
 }
 
