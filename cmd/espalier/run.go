@@ -89,6 +89,12 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	if err != nil {
 		return fmt.Errorf("--iptables-backend: %w", err)
 	}
+	tracker := watcher.New()
+	report := newReporter()
+	feed, err := r.feed(tracker, report)
+	if err != nil {
+		return err
+	}
 	backend, why, err := iptables.Detect(ctx, wish)
 	if err != nil {
 		return err
@@ -96,12 +102,6 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	klog.InfoS("Starting espalier", "version", version, "node", r.source.hostname, "backend", backend, "because", why)
 	flags.Visit(func(f *pflag.Flag) { klog.InfoS("Flag", "name", f.Name, "value", f.Value) })
 
-	tracker := watcher.New()
-	report := newReporter()
-	feed, err := r.feed(tracker, report)
-	if err != nil {
-		return err
-	}
 	syncers, err := r.syncers(ctx, backend, tracker, report)
 	if err != nil {
 		return err
