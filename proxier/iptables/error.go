@@ -50,6 +50,10 @@ func (e *RestoreError) Reason() string {
 // AtCommit reports whether the tool blames the table as a whole.
 func (e *RestoreError) AtCommit() bool { return e.Text == "COMMIT" }
 
+// AboutRules reports whether the tool refused what was written, rather than to work at all: without privileges,
+// without the lock, or without room for so much, no rule is to blame.
+func (e *RestoreError) AboutRules() bool { return e.Line > 0 && hint(e.Stderr) == "" }
+
 // IsLockBusy reports whether another program held the lock of the tables for too long: nothing was written,
 // and the same may work a moment later.
 func IsLockBusy(err error) bool { return said(err, "holding the xtables lock") }

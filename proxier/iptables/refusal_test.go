@@ -121,45 +121,49 @@ func refuse(t *testing.T, k *iptables.Kernel, input string, line, means int) str
 
 func TestRestoreErrorReadsAsASentence(t *testing.T) {
 	tests := []struct {
-		name string
-		err  iptables.RestoreError
-		want string
+		name  string
+		rules bool
+		err   iptables.RestoreError
+		want  string
 	}{
-		{"refused by the nf_tables kernel", iptables.RestoreError{
+		{"refused by the nf_tables kernel", true, iptables.RestoreError{
 			Family: ipproto.IPv4, Backend: iptables.NFT, Line: 3, Text: "-A A -m nfacct --nfacct-name foo", Exit: 4,
 			Stderr: "iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (No such file or directory): rule in chain A\n",
 		}, `iptables-restore (nft) refused line 3 "-A A -m nfacct --nfacct-name foo": RULE_APPEND failed (No such file or directory): rule in chain A`},
-		{"refused by the legacy kernel", iptables.RestoreError{
+		{"refused by the legacy kernel", true, iptables.RestoreError{
 			Family: ipproto.IPv6, Backend: iptables.Legacy, Line: 9, Text: "COMMIT", Exit: 1, Stderr: "ip6tables-restore: line 9 failed\n",
 		}, `ip6tables-restore (legacy) refused line 9 "COMMIT"`},
-		{"with a reason", iptables.RestoreError{
+		{"with a reason", true, iptables.RestoreError{
 			Family: ipproto.IPv4, Backend: iptables.NFT, Line: 2, Text: "-X A", Exit: 1,
 			Stderr: "iptables-nft-restore: line 2 failed: No chain/target/match by that name.\n",
 		}, `iptables-restore (nft) refused line 2 "-X A": No chain/target/match by that name.`},
-		{"refused by the tool", iptables.RestoreError{
+		{"refused by the tool", true, iptables.RestoreError{
 			Family: ipproto.IPv4, Backend: iptables.Legacy, Line: 3, Text: "-A A -j NOPE", Exit: 2,
 			Stderr: "iptables-restore v1.8.9 (legacy): Couldn't load target `NOPE':No such file or directory\n\nError occurred at line: 3\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n",
 		}, "iptables-restore (legacy) refused line 3 \"-A A -j NOPE\": Couldn't load target `NOPE':No such file or directory"},
-		{"not allowed", iptables.RestoreError{
+		{"not allowed", false, iptables.RestoreError{
 			Family: ipproto.IPv4, Backend: iptables.NFT, Exit: 4,
 			Stderr: "iptables-nft-restore v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)\n",
 		}, "iptables-restore (nft) refused its input: Could not fetch rule set generation id: Permission denied (you must be root): " +
 			"run as root, or grant the capabilities CAP_NET_ADMIN and CAP_NET_RAW"},
-		{"not allowed to lock", iptables.RestoreError{
+		{"not allowed to lock", false, iptables.RestoreError{
 			Family: ipproto.IPv4, Backend: iptables.Legacy, Exit: 4, Stderr: "Fatal: can't open lock file /run/xtables.lock: Permission denied\n",
 		}, "iptables-restore (legacy) refused its input: Fatal: can't open lock file /run/xtables.lock: Permission denied: " +
 			"run as root, or grant the capabilities CAP_NET_ADMIN and CAP_NET_RAW"},
-		{"too much for the socket", iptables.RestoreError{
+		{"too much for the socket", false, iptables.RestoreError{
 			Family: ipproto.IPv4, Backend: iptables.NFT, Line: 789, Text: "-A A -j ACCEPT", Exit: 4,
 			Stderr: "sendmsg() failed: Message too long\niptables-nft-restore: line 789 failed: Message too long.\n",
 		}, `iptables-restore (nft) refused line 789 "-A A -j ACCEPT": sendmsg() failed: Message too long: the buffer of the netlink socket ` +
 			"is too small for so many rules: raise net.core.wmem_max, or run with CAP_NET_ADMIN outside of a user namespace, which lets iptables raise it"},
-		{"silent", iptables.RestoreError{Family: ipproto.IPv4, Backend: iptables.NFT, Exit: 139}, "iptables-restore (nft) refused its input"},
+		{"silent", false, iptables.RestoreError{Family: ipproto.IPv4, Backend: iptables.NFT, Exit: 139}, "iptables-restore (nft) refused its input"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, tt.err.Error()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if got := tt.err.AboutRules(); got != tt.rules {
+				t.Errorf("AboutRules() = %t, want %t", got, tt.rules)
 			}
 		})
 	}
