@@ -65,7 +65,7 @@ func TestTheKernelGivesBackWhatWasWritten(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		g := ruletest.New(seed, k.Family)
-		want := complete(g.Ruleset(ruleset.Nat, 60, 5) // few enough for the netlink buffer in a user namespace)
+		want := complete(g.Ruleset(ruleset.Nat, 60, 5)) // few enough for the netlink buffer in a user namespace
 		apply(t, k, want)
 		saved := save(t, k)
 		if diff := cmp.Diff(want, saved.Owned(), sameRules); diff != "" {
