@@ -3,6 +3,7 @@ package netns
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -119,12 +120,7 @@ func runTables(t *testing.T, b iptables.Backend, f ipproto.Family, tables []tabl
 }
 
 func (tb table) covers(f ipproto.Family) bool {
-	for _, g := range tb.families {
-		if g == f {
-			return true
-		}
-	}
-	return len(tb.families) == 0
+	return len(tb.families) == 0 || slices.Contains(tb.families, f)
 }
 
 // run runs the rows in order. The lab is built for the first row that -run selects, and a step is applied for

@@ -203,6 +203,9 @@ func (c randomCluster) destinations() (all []destination) {
 // sendRandom sends packets from random clients to random destinations.
 func (s *session) sendRandom(t *testing.T, r *rand.Rand, c randomCluster) {
 	t.Helper()
+	if err := s.FlushConntrack(); err != nil { // or a source port that is used again finds its old translation
+		t.Fatal(err)
+	}
 	const packets, tries = 100, 6
 	destinations := c.destinations()
 	var lost []row

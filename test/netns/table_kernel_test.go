@@ -59,6 +59,9 @@ func onlyARealKernelShows() []table {
 		{steps: []step{{cluster: twoEndpoints, rows: []row{{id: "K7-two", check: masqueradesItself}}}}},
 		{steps: []step{{cluster: twoEndpoints, config: withoutBPF, rows: []row{{id: "K7-two-without-bpf", check: masqueradesItself}}}}},
 		{steps: []step{{cluster: localService("10.180.0.1 local"), rows: []row{{id: "K8", check: survivesMove}}}}},
+		{steps: []step{{cluster: oneRemote, config: counting, prepare: makeCounters, rows: []row{
+			{id: "K9-invalid", check: countsInvalid}, {id: "K9-localhost", check: countsLocalhost},
+		}}}},
 	}
 }
 
@@ -159,5 +162,69 @@ func survivesMove(t *testing.T, s *session) {
 		}
 		rows[i].want = drop
 		s.run(t, rows[i])
+	}
+}
+
+// Counters: what is dropped as invalid, and who uses node ports on localhost, which kube-proxy wants to give up.
+
+func counting(c *plan.Config) { c.CountInvalid, c.CountLocalhost = true, true }
+
+func makeCounters(t *testing.T, s *session) {
+	t.Helper()
+	for _, name := range []string{plan.AcctInvalid, plan.AcctLocalhost} {
+		if err := s.NewAcct(name); err != nil {
+			cannot(t, err.Error()) // a kernel without nfnetlink_acct
+		}
+	}
+}
+
+// counted returns by how much a counter grew meanwhile.
+func (s *session) counted(t *testing.T, name string, meanwhile func()) uint64 {
+	t.Helper()
+	before, err := s.AcctPackets(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meanwhile()
+	after, err := s.AcctPackets(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return after - before
+}
+
+// countsInvalid sends packets with a wrong checksum to an endpoint.
+func countsInvalid(t *testing.T, s *session) {
+	const packets = 5
+	r := row{from: pod, to: tcp("10.180.0.1:80")}.in(s.Family)
+	got := s.counted(t, plan.AcctInvalid, func() {
+		for range packets {
+			if err := s.SendGarbage(r.probe()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if got != packets {
+		t.Errorf("counted %d invalid packets, want %d", got, packets)
+	}
+}
+
+// countsLocalhost connects to the node port on loopback, which is counted, and on another address, which is not.
+func countsLocalhost(t *testing.T, s *session) {
+	want := uint64(leastTries)
+	if s.Family == ipproto.IPv6 {
+		want = 0 // there are no node ports on ::1
+	}
+	got := s.counted(t, plan.AcctLocalhost, func() {
+		s.run(t, row{from: loopback, to: tcp("127.0.0.1:3001"), want: masq("10.180.0.1:80")}.in(s.Family))
+	})
+	if got != want {
+		t.Errorf("counted %d connections to localhost, want %d", got, want)
+	}
+	got = s.counted(t, plan.AcctLocalhost, func() {
+		s.run(t, row{from: external, to: tcp("192.168.0.2:3001"), want: masq("10.180.0.1:80")}.in(s.Family))
+	})
+	if got != 0 {
+		t.Errorf("counted %d connections to another address, want none", got)
 	}
 }
