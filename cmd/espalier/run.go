@@ -210,7 +210,7 @@ func refusedLine(err error) (string, bool) {
 	if e, ok := errors.AsType[*delta.InvalidError](err); ok {
 		return "-A " + e.Chain.Name + " " + e.Text, true
 	}
-	if e, ok := errors.AsType[*iptables.RestoreError](err); ok && !iptables.IsLockBusy(err) {
+	if e, ok := errors.AsType[*iptables.RestoreError](err); ok && e.AboutRules() {
 		return e.Text, true
 	}
 	return "", false

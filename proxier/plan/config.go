@@ -58,13 +58,19 @@ type Detector struct {
 // Present reports whether pods can be recognised at all.
 func (d Detector) Present() bool { return d.PodCIDR.IsValid() || d.Interface != "" }
 
+// everything reports whether all sources count as local pods: the pod CIDR is the whole family. iptables has no
+// match for that, nor for its opposite.
+func (d Detector) everything() bool { return d.PodCIDR.IsValid() && d.PodCIDR.Bits() == 0 }
+
 // local adds the match "from a local pod" to a rule.
 func (d Detector) local(r ruleset.Rule) ruleset.Rule {
-	r.Src, r.In = d.PodCIDR, d.Interface
+	if !d.everything() {
+		r.Src, r.In = d.PodCIDR, d.Interface
+	}
 	return r
 }
 
-// notLocal adds the match "not from a local pod" to a rule.
+// notLocal adds the match "not from a local pod" to a rule. There is none if everything is local.
 func (d Detector) notLocal(r ruleset.Rule) ruleset.Rule {
 	r = d.local(r)
 	r.NotSrc, r.NotIn = d.PodCIDR.IsValid(), d.Interface != ""

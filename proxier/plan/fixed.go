@@ -102,7 +102,7 @@ func clusterIPMasquerade(cfg Config) *masqRules {
 	switch {
 	case cfg.MasqueradeAll:
 		return &masqRules{mark, unmark}
-	case cfg.Detector.Present():
+	case cfg.Detector.Present() && !cfg.Detector.everything():
 		return &masqRules{cfg.Detector.notLocal(mark), cfg.Detector.notLocal(unmark)}
 	}
 	return nil
