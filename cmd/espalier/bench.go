@@ -28,6 +28,7 @@ type benchmark struct {
 	duration                 time.Duration
 	patience, repairPatience time.Duration
 	output, json, html       string
+	logs                     string
 }
 
 func benchCommand() *cobra.Command {
@@ -88,6 +89,8 @@ func (b *benchmark) addFlags(fs *pflag.FlagSet) {
 		"Write the results, samples included, to this file.")
 	fs.StringVar(&b.html, "html", "",
 		"Write a page with tables and plots to this file.")
+	fs.StringVar(&b.logs, "logs", "",
+		"Keep the logs of the proxies in this directory.")
 }
 
 // sizes pairs the flags.
@@ -120,6 +123,7 @@ func (b *benchmark) sizes() ([]report.Size, error) {
 func (b *benchmark) config() (bench.Config, error) {
 	c := bench.Config{
 		Backends: b.backends, Churn: b.churn, Duration: b.duration, Patience: b.patience, RepairPatience: b.repairPatience,
+		LogDir:  b.logs,
 		Command: strings.Join(os.Args, " "), Version: version,
 	}
 	if b.quick {

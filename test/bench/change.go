@@ -78,8 +78,12 @@ func (r *run) churn(ctx context.Context) int {
 // ends at the new one.
 func (r *run) changes(ctx context.Context, probe feed.Probe, into *report.Spread, pause, spread time.Duration) error {
 	random := rand.New(rand.NewPCG(1, 1))
+	at, err := r.other(probe)
+	if err != nil {
+		return err
+	}
 	deadline := time.Now().Add(r.Duration)
-	for at := byte('B'); time.Now().Before(deadline); at ^= 'A' ^ 'B' {
+	for ; time.Now().Before(deadline); at ^= 'A' ^ 'B' {
 		select {
 		case <-time.After(pause + time.Duration(random.Int64N(int64(spread)))):
 		case <-ctx.Done():
@@ -96,6 +100,18 @@ func (r *run) changes(ctx context.Context, probe feed.Probe, into *report.Spread
 		into.Samples = append(into.Samples, took)
 	}
 	return nil
+}
+
+// other returns the endpoint, A or B, that connections to the probe do not end at.
+func (r *run) other(probe feed.Probe) (byte, error) {
+	reply, err := r.bed.Dial(probe.Frontend, time.Second)
+	if err != nil {
+		return 0, fmt.Errorf("find the endpoint of %s: %w", probe.Name, err)
+	}
+	if reply.By.Addr() == probe.Endpoint('A') {
+		return 'B', nil
+	}
+	return 'A', nil
 }
 
 // change makes a change and waits until connections to the probe end at an endpoint.

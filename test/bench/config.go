@@ -23,6 +23,8 @@ type Config struct {
 	Patience time.Duration
 	// RepairPatience is the same for the repair of a flushed table.
 	RepairPatience time.Duration
+	// LogDir is where the logs of the proxies are kept; empty: nowhere.
+	LogDir string
 	// Command and Version are for the report.
 	Command, Version string
 }

@@ -29,13 +29,9 @@ func (r *run) restart(ctx context.Context) (string, error) {
 	result.Commits, result.Written, result.Done = cost.Commits, cost.Written, true
 
 	probe := r.cluster.Probe(0)
-	reply, err := r.bed.Dial(probe.Frontend, time.Second)
+	next, err := r.other(probe)
 	if err != nil {
 		return "", err
-	}
-	next := byte('A')
-	if reply.By.Addr() == probe.Endpoint('A') {
-		next = 'B'
 	}
 	r.stop()
 	probe.Switch(next)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"espalier/test/bench/bed"
@@ -39,6 +40,10 @@ func Sweep(ctx context.Context, c Config, say *Progress) (report.Report, error) 
 // measure makes one run, on a node of its own.
 func measure(ctx context.Context, c Config, cluster *feed.Cluster, size report.Size, backend string, p Proxy, say *Progress) (report.Run, error) {
 	result := report.Run{Size: size, Backend: backend, Proxy: p.Name}
+	log := ""
+	if c.LogDir != "" {
+		log = filepath.Join(c.LogDir, fmt.Sprintf("%dx%d-%s-%s", size.Services, size.Endpoints, backend, p.Name))
+	}
 	b, err := bed.New(bed.Config{
 		NodeIP:    cluster.NodeIP,
 		Services:  netip.MustParsePrefix(feed.ServiceCIDR),
@@ -46,6 +51,7 @@ func measure(ctx context.Context, c Config, cluster *feed.Cluster, size report.S
 		Client:    netip.MustParseAddr("10.255.255.2"),
 		Ports:     []uint16{feed.Port, 6443, 53, 9153},
 		Backend:   backend,
+		Log:       log,
 	})
 	if err != nil {
 		return result, err

@@ -29,6 +29,8 @@ type Config struct {
 	Ports []uint16
 	// Backend is what "iptables" means on the node: nft or legacy.
 	Backend string
+	// Log is the beginning of the paths of the files to which programs log. Empty: they vanish with the bed.
+	Log string
 }
 
 // Bed is a node and its surroundings.
@@ -38,6 +40,8 @@ type Bed struct {
 	lab *lab.Lab
 	dir string // of files for programs on the node
 	api *http.Server
+
+	started int // programs
 }
 
 // New builds a bed. Close removes it; so does the end of the process, however it comes.
@@ -47,6 +51,9 @@ func New(c Config) (*Bed, error) {
 		return nil, err
 	}
 	b := &Bed{Config: c, dir: dir}
+	if b.Log == "" {
+		b.Log = filepath.Join(dir, "program")
+	}
 	if err := b.build(); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("build test bed: %w", err)

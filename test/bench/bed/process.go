@@ -23,7 +23,8 @@ type Process struct {
 
 // Start executes a program on the node. It ends with Stop, or with this process.
 func (b *Bed) Start(argv []string) (*Process, error) {
-	log, err := os.Create(filepath.Join(b.dir, "log"))
+	b.started++
+	log, err := os.Create(b.Log + fmt.Sprintf("-%d.log", b.started))
 	if err != nil {
 		return nil, err
 	}
