@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -94,6 +95,17 @@ func (ns *Namespace) ReadSysctl(path string) (string, error) {
 		return err
 	})
 	return strings.TrimSpace(string(value)), err
+}
+
+// Rootless reports whether this process is root only of a user namespace, where some limits cannot be raised.
+func Rootless() bool {
+	var inside, outside, count uint64
+	uids, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	_, err = fmt.Sscan(string(uids), &inside, &outside, &count)
+	return err == nil && count != math.MaxUint32 // the initial one maps every ID
 }
 
 // Usable says why this process cannot build a lab: nil, or an error that tells how to run it so that it can.
