@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,11 +69,11 @@ func startSession(t *testing.T, b iptables.Backend, l *lab.Lab) *session {
 			}
 		},
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- loop.Run(ctx) }()
+	var ended sync.WaitGroup
+	ended.Go(func() { _ = loop.Run(ctx) }) // it ends with ctx only, and then without an error
 	s.stop = func() {
 		cancel()
-		<-ended
+		ended.Wait()
 	}
 	return s
 }

@@ -81,7 +81,7 @@ func (l *Lab) bound(h Host, kind, proto int, to netip.AddrPort) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err == nil {
+	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err == nil {
 		err = unix.Bind(fd, sockaddr(to))
 	}
 	if err != nil {
