@@ -122,7 +122,7 @@ func (b *benchmark) sizes() ([]report.Size, error) {
 // config checks the flags and makes of them what they mean.
 func (b *benchmark) config() (bench.Config, error) {
 	c := bench.Config{
-		Backends: b.backends, Churn: b.churn, Duration: b.duration, Patience: b.patience, RepairPatience: b.repairPatience,
+		Backends: b.backends, Churn: b.churn, Duration: b.duration, Pause: 1500 * time.Millisecond, Patience: b.patience, RepairPatience: b.repairPatience,
 		LogDir:  b.logs,
 		Command: strings.Join(os.Args, " "), Version: version,
 	}

@@ -12,12 +12,9 @@ import (
 	"espalier/test/bench/report"
 )
 
-// The pause between two changes of the watched Service: so long that no proxy still has to do with the last one,
-// and where others change too, just random.
-const (
-	idlePause, idleSpread = 1500 * time.Millisecond, 500 * time.Millisecond
-	busyPause, busySpread = 100 * time.Millisecond, 500 * time.Millisecond
-)
+// busyPause is the least time between two changes of the watched Service where others change all the time. How much
+// longer it is, is random.
+const busyPause = 100 * time.Millisecond
 
 // idle changes the endpoint of one Service again and again, and nothing else.
 func (r *run) idle(ctx context.Context) (string, error) {
@@ -30,7 +27,7 @@ func (r *run) idle(ctx context.Context) (string, error) {
 		return "", err
 	}
 	from := r.mark()
-	err := r.changes(ctx, probe, &r.result.Idle, idlePause, idleSpread)
+	err := r.changes(ctx, probe, &r.result.Idle, r.Pause)
 	r.result.IdleCost = r.since(from, len(r.result.Idle.Samples))
 	return summary(r.result.Idle), err
 }
@@ -47,7 +44,7 @@ func (r *run) busy(ctx context.Context) (string, error) {
 	var churning sync.WaitGroup
 	others := 0
 	churning.Go(func() { others = r.churn(ctx2) })
-	err := r.changes(ctx, probe, &r.result.Busy, busyPause, busySpread)
+	err := r.changes(ctx, probe, &r.result.Busy, busyPause)
 	stop()
 	churning.Wait()
 	if err != nil {
@@ -76,7 +73,7 @@ func (r *run) churn(ctx context.Context) int {
 
 // changes switches a probe between two endpoints for the Duration, and measures each time until a connection
 // ends at the new one.
-func (r *run) changes(ctx context.Context, probe feed.Probe, into *report.Spread, pause, spread time.Duration) error {
+func (r *run) changes(ctx context.Context, probe feed.Probe, into *report.Spread, pause time.Duration) error {
 	random := rand.New(rand.NewPCG(1, 1))
 	at, err := r.other(probe)
 	if err != nil {
@@ -85,7 +82,7 @@ func (r *run) changes(ctx context.Context, probe feed.Probe, into *report.Spread
 	deadline := time.Now().Add(r.Duration)
 	for ; time.Now().Before(deadline); at ^= 'A' ^ 'B' {
 		select {
-		case <-time.After(pause + time.Duration(random.Int64N(int64(spread)))):
+		case <-time.After(pause + time.Duration(random.Int64N(int64(time.Second/2)))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

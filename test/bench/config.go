@@ -19,6 +19,9 @@ type Config struct {
 	Churn float64
 	// Duration is how long each of the stages lasts in which endpoints change.
 	Duration time.Duration
+	// Pause is how long nothing changes between two changes of an idle cluster: more than the second for which
+	// kube-proxy waits after a sync.
+	Pause time.Duration
 	// Patience is how long any stage may take until something that is waited for happens.
 	Patience time.Duration
 	// RepairPatience is the same for the repair of a flushed table.
@@ -72,7 +75,7 @@ func (c Config) Check() error {
 	if c.Churn < 0 || c.Churn > 10000 {
 		errs = append(errs, fmt.Errorf("churn of %v changes a second: want 0 to 10,000", c.Churn))
 	}
-	if c.Duration <= 0 || c.Patience <= 0 || c.RepairPatience <= 0 {
+	if c.Duration <= 0 || c.Pause <= 0 || c.Patience <= 0 || c.RepairPatience <= 0 {
 		errs = append(errs, errors.New("durations must be above zero"))
 	}
 	return errors.Join(errs...)

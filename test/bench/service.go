@@ -46,7 +46,7 @@ func (r *run) newAndRemoved(ctx context.Context) (string, error) {
 // appear waits, makes a change, and measures until it shows.
 func (r *run) appear(ctx context.Context, into *report.Spread, do func(), shows func() bool) error {
 	select {
-	case <-time.After(idlePause):
+	case <-time.After(r.Pause):
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -39,18 +39,18 @@ func duration(d time.Duration) string {
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // size returns bytes in a unit that leaves few digits.
-func size(bytes float64) string {
+func size(n float64) string {
 	switch {
-	case bytes >= 1<<30:
-		return fmt.Sprintf("%.2f GB", bytes/(1<<30))
-	case bytes >= 10<<20:
-		return fmt.Sprintf("%.0f MB", bytes/(1<<20))
-	case bytes >= 1<<20:
-		return fmt.Sprintf("%.1f MB", bytes/(1<<20))
-	case bytes >= 1<<10:
-		return fmt.Sprintf("%.0f kB", bytes/(1<<10))
+	case n >= 1<<30:
+		return fmt.Sprintf("%.2f GB", n/(1<<30))
+	case n >= 10<<20:
+		return fmt.Sprintf("%.0f MB", n/(1<<20))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MB", n/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.0f kB", n/(1<<10))
 	default:
-		return fmt.Sprintf("%.0f B", bytes)
+		return fmt.Sprintf("%.0f B", n)
 	}
 }
 

@@ -44,7 +44,7 @@ func (r Report) plots() []plot {
 		r.plot("Endpoint change, idle", "change until the first connection that it decides, median", roundTime, func(run Run) cell { return outcome(run.Idle.Quantile(.5)) }),
 		r.plot("Endpoint change, churn", fmt.Sprintf("the same while %g other Services change in a second, median", r.Churn), roundTime, func(run Run) cell { return outcome(run.Busy.Quantile(.5)) }),
 		r.plot("CPU of a change", "process and children, with churn", roundTime, func(run Run) cell { return took(run.BusyCost.PerChange()) }),
-		r.plot("Memory", "peak, children included", roundSize, func(run Run) cell { return bytes(run.Memory.Total) }),
+		r.plot("Memory", "peak, children included", roundSize, func(run Run) cell { return volume(run.Memory.Total) }),
 		r.plot("First packet", "connect to a cluster IP, median", roundTime, func(run Run) cell { return outcome(run.Service.Quantile(.5)) }),
 		r.plot("Repair", "iptables -t nat -F until all Services answer", roundTime, func(run Run) cell { return outcome(run.Repair) }),
 	}

@@ -5,6 +5,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -126,12 +127,16 @@ type Spread struct {
 	Missed  string          `json:"missed,omitempty"` // also after some samples: what ended the stage
 }
 
-// Quantile returns the smallest sample that q of all samples do not exceed; q is from 0 to 1.
+// Quantile returns the smallest sample that a share of q of all samples does not exceed; q is from 0 to 1. What was
+// missed counts as one sample more, above all others.
 func (s Spread) Quantile(q float64) Outcome {
-	if len(s.Samples) == 0 {
+	count := len(s.Samples)
+	if s.Missed != "" {
+		count++
+	}
+	at := max(int(math.Ceil(q*float64(count)-1e-9)), 1)
+	if at > len(s.Samples) {
 		return Outcome{Missed: s.Missed}
 	}
-	sorted := slices.Sorted(slices.Values(s.Samples))
-	at := int(q*float64(len(sorted)) + 0.999999)
-	return Outcome{Took: sorted[min(max(at, 1), len(sorted))-1]}
+	return Outcome{Took: slices.Sorted(slices.Values(s.Samples))[at-1]}
 }

@@ -44,9 +44,9 @@ func rows() []row {
 		{"restart, until in step", func(r Run) cell { return outcome(r.Restart.InStep) }},
 		{"  commits, nothing had changed", func(r Run) cell { return count(r.Restart.Commits) }},
 		{"  connections lost", lost},
-		{"memory, after the cold start", func(r Run) cell { return bytes(r.Memory.Settled) }},
-		{"memory, peak", func(r Run) cell { return bytes(r.Memory.Peak) }},
-		{"memory, peak with children", func(r Run) cell { return bytes(r.Memory.Total) }},
+		{"memory, after the cold start", func(r Run) cell { return volume(r.Memory.Settled) }},
+		{"memory, peak", func(r Run) cell { return volume(r.Memory.Peak) }},
+		{"memory, peak with children", func(r Run) cell { return volume(r.Memory.Total) }},
 	}
 }
 
@@ -71,14 +71,14 @@ func count(n *int) cell {
 	return cell{number: float64(*n), text: grouped(*n)}
 }
 
-func bytes(n int64) cell {
+func volume(n int64) cell {
 	if n <= 0 {
 		return cell{}
 	}
 	return cell{number: float64(n), text: size(float64(n))}
 }
 
-func written(c Cost) cell { return bytes(c.Written) }
+func written(c Cost) cell { return volume(c.Written) }
 
 func perChange(of func(Run) Cost) func(Run) cell {
 	return func(r Run) cell {
@@ -86,7 +86,7 @@ func perChange(of func(Run) Cost) func(Run) cell {
 		if c.Changes == 0 {
 			return cell{}
 		}
-		return bytes(c.Written / int64(c.Changes))
+		return volume(c.Written / int64(c.Changes))
 	}
 }
 
