@@ -20,7 +20,7 @@ export PATH  := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 SUDO         := $(if $(filter 0,$(shell id -u)),,sudo env HOME=/root PATH="$(PATH)" CI="$(CI)" GOPROXY="$(GOPROXY)")
 
 # Tests that send packets through the kernel are in these packages; the others need nothing but Go.
-KERNEL       := ./proxier/iptables/... ./test/netns/... ./test/demo/...
+KERNEL       := ./proxier/iptables/... ./test/netns/... ./test/demo/... ./test/bench
 UNIT          = $$($(GO) list ./... | grep -vxF -f <($(GO) list $(KERNEL)))
 
 # $(call need,PROBE,PACKAGES): if the command PROBE does not succeed, install the Debian packages.
@@ -65,9 +65,10 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
 	  done; done
 
-bench: kernel-tools ## benchmarks of the code, then the cost of a connection's first packet (root or sudo)
+bench: build kernel-tools ## benchmarks of the code, the cost of a connection's first packet, espalier bench (root or sudo)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT)
 	$(SUDO) $(GO) test -run '^$$' -bench '$(BENCH)' -p 1 -timeout 60m $(KERNEL)
+	$(SUDO) bin/espalier bench --quick
 
 cover: ## unit tests with coverage, by function
 	$(GO) test -coverprofile cover.out $(UNIT)
