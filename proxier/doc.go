@@ -13,6 +13,8 @@
 //	delta       what to write to get from some rules to others, in which order          pure
 //	trace       walks rules with a virtual packet                                       pure
 //	iptables    Save, Restore, backends, probes, Cleanup: all processes are started here
+//	generation  whether somebody else wrote to the tables
+//	nfacct      counters of the kernel that rules name
 //	health      answers at the health-check node ports of Services
 //	syncer      one goroutine for each family: wait, plan, write, report
 //

@@ -20,6 +20,7 @@ import (
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
 	"espalier/proxier/model"
+	"espalier/proxier/nfacct"
 	"espalier/proxier/plan"
 	"espalier/proxier/syncer"
 	"espalier/watcher"
@@ -169,6 +170,11 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *wa
 
 func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
 	f := kernel.Family
+	for _, name := range []string{plan.AcctInvalid, plan.AcctLocalhost} {
+		if err := nfacct.Ensure(name); err != nil {
+			klog.V(2).InfoS("Some packets are not counted", "because", err)
+		}
+	}
 	can, err := kernel.Probe(ctx, plan.AcctInvalid, plan.AcctLocalhost)
 	if err != nil {
 		return nil, fmt.Errorf("find out what the kernel can match: %w", err)
