@@ -166,26 +166,34 @@ func (b *benchmark) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := lab.Usable(); err != nil {
 		return fmt.Errorf("make network namespaces: %w", err)
 	}
+	if err := errors.Join(writable(b.json), writable(b.html), makeDirectory(b.logs)); err != nil {
+		return err // now, and not when the work is done
+	}
 	// The cluster stays in memory for the whole time. Looking through it less often leaves more of the machine to
 	// what is measured.
 	debug.SetGCPercent(400)
+	var failed error
+	c.Done = func(r report.Report) { failed = b.keep(r) } // a sweep takes long, and may not come to its end
 	results, err := bench.Sweep(ctx, c, &bench.Progress{Out: stderr, Terminal: isTerminal(stderr)})
-	if err != nil && len(results.Runs) == 0 {
-		return err
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
 	}
-	return errors.Join(err, b.write(results, stdout)) // also what there is when somebody has lost patience
+	if len(results.Runs) > 0 {
+		err = errors.Join(err, failed, b.print(results, stdout))
+	}
+	return err
 }
 
-// write puts the results where they are wanted.
-func (b *benchmark) write(r report.Report, stdout io.Writer) error {
-	var errs []error
+// keep writes the results to the files that are wanted.
+func (b *benchmark) keep(r report.Report) error {
+	return errors.Join(writeFile(b.json, r.WriteJSON), writeFile(b.html, r.WriteHTML))
+}
+
+func (b *benchmark) print(r report.Report, stdout io.Writer) error {
 	if b.output == "json" {
-		errs = append(errs, r.WriteJSON(stdout))
-	} else {
-		errs = append(errs, r.WriteTable(stdout))
+		return r.WriteJSON(stdout)
 	}
-	errs = append(errs, writeFile(b.json, r.WriteJSON), writeFile(b.html, r.WriteHTML))
-	return errors.Join(errs...)
+	return r.WriteTable(stdout)
 }
 
 // writeFile writes a file, if it has a name.
@@ -198,6 +206,26 @@ func writeFile(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return errors.Join(write(f), f.Close())
+}
+
+// writable opens a file for writing, if it has a name, and leaves it as it is.
+func writable(name string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// makeDirectory makes a directory, if it has a name and is not there.
+func makeDirectory(name string) error {
+	if name == "" {
+		return nil
+	}
+	return os.MkdirAll(name, 0o755)
 }
 
 // isTerminal reports whether somebody may be looking.

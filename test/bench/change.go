@@ -29,6 +29,7 @@ func (r *run) idle(ctx context.Context) (string, error) {
 	from := r.mark()
 	err := r.changes(ctx, probe, &r.result.Idle, r.Pause)
 	r.result.IdleCost = r.since(from, len(r.result.Idle.Samples))
+	r.result.Memory.Settled = r.meter.Memory().Now
 	return summary(r.result.Idle), err
 }
 

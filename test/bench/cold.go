@@ -37,7 +37,6 @@ func (r *run) coldStart(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.result.ColdCost = r.since(mark{generation: generation}, 0)
-	r.result.Memory.Settled = r.meter.Memory().Now
 	if rules, err := r.bed.Rules(); err == nil { // else the table has no number there
 		r.result.Rules = &rules
 	}

@@ -28,6 +28,8 @@ type Config struct {
 	RepairPatience time.Duration
 	// LogDir is where the logs of the proxies are kept; empty: nowhere.
 	LogDir string
+	// Done is called after each run with all results so far; nil: nobody wants to know.
+	Done func(report.Report)
 	// Command and Version are for the report.
 	Command, Version string
 }

@@ -30,6 +30,9 @@ func Sweep(ctx context.Context, c Config, say *Progress) (report.Report, error) 
 					say.End("%s: %v", p.Name, err)
 				}
 				r.Runs = append(r.Runs, run)
+				if c.Done != nil {
+					c.Done(r)
+				}
 				cluster.Reset()
 			}
 		}

@@ -107,7 +107,7 @@ type Restart struct {
 
 // Memory is in bytes.
 type Memory struct {
-	Settled int64 `json:"settled"` // resident, after the cold start
+	Settled int64 `json:"settled"` // resident, some time after the cold start
 	Peak    int64 `json:"peak"`    // resident, at its worst
 	Total   int64 `json:"total"`   // with children, at its worst
 }

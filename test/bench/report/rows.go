@@ -44,7 +44,7 @@ func rows() []row {
 		{"restart, until in step", func(r Run) cell { return outcome(r.Restart.InStep) }},
 		{"  commits, nothing had changed", func(r Run) cell { return count(r.Restart.Commits) }},
 		{"  connections lost", lost},
-		{"memory, after the cold start", func(r Run) cell { return volume(r.Memory.Settled) }},
+		{"memory, at rest", func(r Run) cell { return volume(r.Memory.Settled) }},
 		{"memory, peak", func(r Run) cell { return volume(r.Memory.Peak) }},
 		{"memory, peak with children", func(r Run) cell { return volume(r.Memory.Total) }},
 	}
