@@ -8,8 +8,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"espalier/proxier/delta"
+	"espalier/proxier/generation"
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
+	"espalier/proxier/ruleset"
 )
 
 func TestChoose(t *testing.T) {
@@ -260,6 +263,38 @@ func TestProbe(t *testing.T) {
 		}
 		if left := save(t, k).Owned(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+func TestProbeOfWhatStandsThereWritesNothing(t *testing.T) {
+	everywhere(t, func(t *testing.T, k *iptables.Kernel) {
+		if k.Backend != iptables.NFT {
+			return // nobody could tell
+		}
+		chain := ruleset.Chain{Table: ruleset.Nat, Name: ruleset.Postrouting}
+		batch := delta.Batch{
+			Write: ruleset.Ruleset{chain: {{Hairpin: true, Jump: ruleset.Return}}},
+			New:   map[ruleset.Chain]bool{chain: true},
+		}
+		if err := k.Apply(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		look, err := generation.OpenNFT()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer look.Close()
+		before, err := look.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := k.Probe(t.Context())
+		if err != nil || !got.Hairpin {
+			t.Errorf("%+v, %v; want the hairpin match", got, err)
+		}
+		if after, err := look.Read(t.Context()); err != nil || after != before {
+			t.Errorf("%v before, %v after, %v; want no commit", before, after, err)
 		}
 	})
 }

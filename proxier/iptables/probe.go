@@ -1,11 +1,15 @@
 package iptables
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"espalier/proxier/ruleset"
@@ -21,52 +25,116 @@ type Capabilities struct {
 	Why map[string]string
 }
 
-// Probe finds out by loading rules into a scratch chain of the nat table, which it removes again. acct are the
-// names of nfacct objects to try. An error means that not even an empty chain can be made.
+// Probe finds out what the kernel can match. What rules of a proxy use that stand there already needs no proof, so
+// that a restart writes nothing. The rest is loaded into a scratch chain of the nat table, which is removed again:
+// all at once, and one by one only if that is refused. acct are the names of nfacct objects to try. An error means
+// that not even an empty chain can be made.
 //
 // A rule is really loaded because iptables-restore --test passes what the kernel then refuses.
 func (k *Kernel) Probe(ctx context.Context, acct ...string) (Capabilities, error) {
+	found := Capabilities{Acct: map[string]bool{}, Why: map[string]string{}}
+	k.proven(ctx, &found)
+	missing := map[string]ruleset.Rule{}
+	if !found.Hairpin {
+		missing[hairpin] = ruleset.Rule{Hairpin: true}
+	}
+	for _, name := range acct {
+		if !found.Acct[name] {
+			missing[name] = ruleset.Rule{Acct: name}
+		}
+	}
+	if len(missing) == 0 {
+		return found, nil
+	}
+	names := slices.Sorted(maps.Keys(missing))
+	if k.try(ctx, slices.Collect(maps.Values(missing))...) == nil {
+		for _, name := range names {
+			found.note(name)
+		}
+		return found, nil
+	}
 	if err := k.try(ctx, ruleset.Rule{Comment: "probe"}); err != nil {
 		return Capabilities{}, fmt.Errorf("load a rule into a scratch chain: %w", err)
 	}
-	found := Capabilities{Acct: map[string]bool{}, Why: map[string]string{}}
-	note := func(name string, r ruleset.Rule) (bool, error) {
-		err := k.try(ctx, r)
+	for _, name := range names {
+		err := k.try(ctx, missing[name])
 		refused, ok := errors.AsType[*RestoreError](err)
 		switch {
 		case err == nil:
-			return true, nil
+			found.note(name)
 		case ok && !IsLockBusy(err):
 			// Of the legacy tool one learns no more than that the COMMIT was refused.
-			found.Why[name] = strings.TrimSuffix(fmt.Sprintf("the kernel refuses %q: %s", r.Text(k.Family), refused.Reason()), ": ")
-			return false, nil
-		}
-		return false, fmt.Errorf("probe %s: %w", name, err)
-	}
-	var err error
-	if found.Hairpin, err = note("hairpin", ruleset.Rule{Hairpin: true}); err != nil {
-		return Capabilities{}, err
-	}
-	for _, name := range acct {
-		if found.Acct[name], err = note(name, ruleset.Rule{Acct: name}); err != nil {
-			return Capabilities{}, err
+			found.Why[name] = strings.TrimSuffix(fmt.Sprintf("the kernel refuses %q: %s", missing[name].Text(k.Family), refused.Reason()), ": ")
+		default:
+			return Capabilities{}, fmt.Errorf("probe %s: %w", name, err)
 		}
 	}
 	return found, nil
 }
 
-// try loads the rule. The chain is removed in a COMMIT of its own, in the same input: in the same COMMIT the
+// hairpin is the name of that match among the things to probe; no nfacct object is called so.
+const hairpin = "hairpin"
+
+func (c *Capabilities) note(name string) {
+	if name == hairpin {
+		c.Hairpin = true
+		return
+	}
+	c.Acct[name] = true
+}
+
+// proven notes what rules use that are in the kernel. A chain that is not there proves nothing.
+func (k *Kernel) proven(ctx context.Context, found *Capabilities) {
+	for _, c := range []ruleset.Chain{{Table: ruleset.Nat, Name: ruleset.Postrouting}, {Table: ruleset.Filter, Name: ruleset.Forward}} {
+		rules, err := k.list(ctx, c)
+		if err != nil {
+			continue
+		}
+		for _, r := range rules {
+			found.Hairpin = found.Hairpin || r.Hairpin
+			if r.Acct != "" {
+				found.Acct[r.Acct] = true
+			}
+		}
+	}
+}
+
+// list returns the rules of one chain, which with nft does not depend on how many others there are.
+func (k *Kernel) list(ctx context.Context, c ruleset.Chain) ([]ruleset.Rule, error) {
+	text := bytes.NewBufferString("*" + c.Table.String() + "\n:" + c.Name + " - [0:0]\n")
+	err := read(ctx, k.Command, []string{"-w", lockWait, "-t", c.Table.String(), "-S", c.Name}, func(r io.Reader) error {
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "-A ") {
+				text.WriteString(lines.Text() + "\n")
+			}
+		}
+		return lines.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	text.WriteString("COMMIT\n")
+	saved, err := ruleset.Parse(text)
+	return saved.Rules[c], err
+}
+
+// try loads the rules. The chain is removed in a COMMIT of its own, in the same input: in the same COMMIT the
 // legacy tool would not show it to the kernel at all. Its name has a prefix by which the next sync would remove
 // it, should we end in between.
-func (k *Kernel) try(ctx context.Context, r ruleset.Rule) error {
-	if err := r.Validate(k.Family); err != nil {
-		return err
-	}
+func (k *Kernel) try(ctx context.Context, rules ...ruleset.Rule) error {
 	chain := ruleset.PrefixEndpoint + "PROBE-" + rand.Text()[:10]
-	text := fmt.Sprintf("*nat\n:%[1]s - [0:0]\n-A %[1]s %[2]s\nCOMMIT\n*nat\n:%[1]s - [0:0]\n-X %[1]s\nCOMMIT\n",
-		chain, r.Text(k.Family))
+	var text strings.Builder
+	fmt.Fprintf(&text, "*nat\n:%s - [0:0]\n", chain)
+	for _, r := range rules {
+		if err := r.Validate(k.Family); err != nil {
+			return err
+		}
+		fmt.Fprintf(&text, "-A %s %s\n", chain, r.Text(k.Family))
+	}
+	fmt.Fprintf(&text, "COMMIT\n*nat\n:%[1]s - [0:0]\n-X %[1]s\nCOMMIT\n", chain)
 	return k.Restore(ctx, func(w io.Writer) error {
-		_, err := io.WriteString(w, text)
+		_, err := io.WriteString(w, text.String())
 		return err
 	})
 }
