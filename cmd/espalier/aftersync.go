@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 
 	"k8s.io/klog/v2"
@@ -25,6 +26,10 @@ type aftersync struct {
 
 // report takes a sync's report; after a failed one, everything stays as it is.
 func (a *aftersync) report(done syncer.Report) {
+	if done.Whole {
+		// The whole plan and all that was read back are garbage now, and the next such heap may be days away.
+		debug.FreeOSMemory()
+	}
 	if done.Err != nil {
 		return
 	}

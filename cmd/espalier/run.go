@@ -170,12 +170,9 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *wa
 
 func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
 	f := kernel.Family
-	for _, name := range []string{plan.AcctInvalid, plan.AcctLocalhost} {
-		if err := nfacct.Ensure(name); err != nil {
-			klog.V(2).InfoS("Some packets are not counted", "because", err)
-		}
-	}
-	can, err := kernel.Probe(ctx, plan.AcctInvalid, plan.AcctLocalhost)
+	liberal := conntrackLiberal()
+	counters := r.counters(f, liberal)
+	can, err := kernel.Probe(ctx, counters...)
 	if err != nil {
 		return nil, fmt.Errorf("find out what the kernel can match: %w", err)
 	}
@@ -184,7 +181,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 		klog.InfoS("Connections of an endpoint with itself need one rule for each endpoint", "family", f, "because", can.Why["hairpin"])
 	}
 	facts := kernelFacts{
-		liberal: conntrackLiberal(), noHairpinMatch: !can.Hairpin,
+		liberal: liberal, noHairpinMatch: !can.Hairpin,
 		countInvalid: can.Acct[plan.AcctInvalid], countLocalhost: can.Acct[plan.AcctLocalhost],
 	}
 	after := aftersync{
@@ -209,6 +206,24 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 		s.Kernel, s.Foreign = ledger.Guard(kernel, kernel.Backend.Strategy()), ledger.Foreign
 	}
 	return s, nil
+}
+
+// counters makes the nfacct objects that the rules of the family count with, and returns their names. Without them
+// the rules do not count.
+func (r *run) counters(f ipproto.Family, liberal bool) (names []string) {
+	cfg, _ := r.data.config(model.Node{}, f, kernelFacts{liberal: liberal})
+	if cfg.DropInvalid {
+		names = append(names, plan.AcctInvalid)
+	}
+	if cfg.Localhost(f) {
+		names = append(names, plan.AcctLocalhost)
+	}
+	for _, name := range names {
+		if err := nfacct.Ensure(name); err != nil {
+			klog.V(2).InfoS("Some packets are not counted", "because", err)
+		}
+	}
+	return names
 }
 
 // refusedLine tells a refusal of rules from other failures, and returns the line as far as it is known.
