@@ -35,16 +35,16 @@
 // # legacy
 //
 // The kernel keeps no count. IPT_SO_GET_INFO gives the number of entries, their size in bytes, and where the
-// built-in chains begin and end. Entries are the rules, two per user-defined chain (its name and its return), one
-// per built-in chain (its policy), and one at the end of the table; so the number can be told in advance.
+// built-in chains end. Entries are the rules, two per user-defined chain (its name and its return), one per
+// built-in chain (its policy), and one at the end of the table; so the number can be told in advance.
 //
 // Missed: a write that leaves all of these as they were, such as a rule replaced by one of the same length, two
-// rules of one chain that change places, a policy, or counters. Nothing cheap sees these. The lock file of the
-// tools is opened, not written, also by iptables -S, and by nobody who has no such file; audit records
-// (NETFILTER_CFG) exist only where auditing is on; IPT_SO_GET_ENTRIES copies the whole table.
+// rules of one chain that change places, a policy, the name of a chain, or counters. Nothing cheap sees these. The
+// lock file of the tools is opened, not written, also by iptables -S, and by nobody who has no such file; audit
+// records (NETFILTER_CFG) exist only where auditing is on; IPT_SO_GET_ENTRIES copies the whole table.
 //
-// And the question waits while the kernel exchanges the tables of the family, which for large ones takes
-// milliseconds (net/netfilter/x_tables.c, xt_find_table_lock).
+// And the question waits while the kernel exchanges a table of the family (net/netfilter/x_tables.c,
+// xt_find_table_lock): up to 120 ms during COMMITs of 100,000 rules on 2 cores, where nft answered within 0.1 ms.
 //
 // Asking for a table makes the kernel load it into the namespace, where all packets then pass it. A table that is
 // not named in /proc/net/ip_tables_names is therefore not asked for.

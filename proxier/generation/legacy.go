@@ -73,10 +73,8 @@ func (s *legacySocket) allowed() error {
 		return nil
 	case errors.Is(err, unix.ENOPROTOOPT): // ip_tables is not loaded; it will be when somebody makes a table
 		return nil
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: it needs CAP_NET_ADMIN; run as root", err)
 	}
-	return err
+	return privilege(err)
 }
 
 func (s *legacySocket) read() (Stamp, error) {
@@ -91,9 +89,9 @@ func (s *legacySocket) read() (Stamp, error) {
 		}
 		i, err := s.ask(t.String(), infoSize)
 		if err != nil {
-			return Stamp{}, fmt.Errorf("table %v: %w", t, err)
+			return Stamp{}, fmt.Errorf("table %v: %w", t, privilege(err))
 		}
-		stamp.sizes[t] = Size{Entries: i.numEntries, Bytes: i.size, HookEntry: i.hookEntry, Underflow: i.underflow}
+		stamp.sizes[t] = Size{Entries: i.numEntries, Bytes: i.size, Underflow: i.underflow}
 	}
 	return stamp, nil
 }

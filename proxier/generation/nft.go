@@ -48,17 +48,27 @@ func (s *nftSocket) close() error { return unix.Close(s.fd) }
 func (s *nftSocket) read() (Stamp, error) {
 	c, err := s.ask()
 	if errors.Is(err, unix.ENOBUFS) {
+		s.drain()
 		c, err = s.ask()
 	}
 	switch {
-	case errors.Is(err, unix.EPERM):
-		return Stamp{}, fmt.Errorf("%w: it needs CAP_NET_ADMIN; run as root", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		return Stamp{}, fmt.Errorf("%w: the kernel has no nf_tables, or did not load it", err)
 	case err != nil:
-		return Stamp{}, err
+		return Stamp{}, privilege(err)
 	}
 	return Stamp{backend: nft, generation: c.Generation}, nil
+}
+
+// drain throws away what is in the socket.
+func (s *nftSocket) drain() {
+	var buf [1]byte
+	for range 1 << 16 { // far more than there is room for
+		_, _, err := unix.Recvfrom(s.fd, buf[:], unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EAGAIN) {
+			return
+		}
+	}
 }
 
 func (s *nftSocket) ask() (Commit, error) {
@@ -106,4 +116,12 @@ func again(call func() error) error {
 			return err
 		}
 	}
+}
+
+// privilege adds to a refusal what is missing.
+func privilege(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: it needs CAP_NET_ADMIN; run as root", err)
+	}
+	return err
 }

@@ -29,9 +29,9 @@ var tables = [...]ruleset.Table{ruleset.Mangle, ruleset.Filter, ruleset.Nat}
 type Size struct {
 	Entries uint32 // rules + 2 per user-defined chain + 1 per built-in chain + 1
 	Bytes   uint32
-	// Where the built-in chain of each hook begins, and where its policy is, in bytes from the start of the table.
-	// Without a chain for the hook they mean nothing.
-	HookEntry, Underflow [hooks]uint32
+	// Underflow is where the policy of the built-in chain of each hook is, in bytes from the start of the table,
+	// and with it where the next of these chains begins. Without a chain for the hook it means nothing.
+	Underflow [hooks]uint32
 }
 
 // hooks is NF_INET_NUMHOOKS.

@@ -44,7 +44,7 @@ func TestCommits(t *testing.T) {
 func TestTouched(t *testing.T) {
 	all := []ruleset.Table{ruleset.Mangle, ruleset.Filter, ruleset.Nat}
 	moved := ofLegacy(0, 4, 9)
-	moved.sizes[ruleset.Filter].HookEntry[2]++
+	moved.sizes[ruleset.Filter].Underflow[2]++
 	for _, tc := range []struct {
 		name       string
 		since, now Stamp

@@ -47,7 +47,7 @@ type Watch struct {
 func OpenWatch() (*Watch, error) {
 	w, err := openWatch()
 	if err != nil {
-		return nil, fmt.Errorf("listen for commits to nf_tables: %w", err)
+		return nil, fmt.Errorf("listen for commits to nf_tables: %w", privilege(err))
 	}
 	return w, nil
 }
