@@ -102,7 +102,7 @@ func (r *run) changes(ctx context.Context, probe feed.Probe, into *report.Spread
 
 // other returns the endpoint, A or B, that connections to the probe do not end at.
 func (r *run) other(probe feed.Probe) (byte, error) {
-	reply, err := r.bed.Dial(probe.Frontend, time.Second)
+	reply, err := r.bed.Dial(probe.Frontend)
 	if err != nil {
 		return 0, fmt.Errorf("find the endpoint of %s: %w", probe.Name, err)
 	}
@@ -118,7 +118,7 @@ func (r *run) change(ctx context.Context, probe feed.Probe, endpoint byte, do fu
 	begin := time.Now()
 	do()
 	err := r.until(ctx, r.Patience, 2*time.Millisecond, func() bool {
-		reply, err := r.bed.Dial(probe.Frontend, 200*time.Millisecond)
+		reply, err := r.bed.Dial(probe.Frontend)
 		r.result.Attempted++
 		if err != nil {
 			r.result.Unserved++

@@ -10,7 +10,7 @@ import (
 // firstPackets connects to an endpoint and to Services in turn, so that whatever else the machine does meanwhile
 // meets both.
 func (r *run) firstPackets(ctx context.Context) (string, error) {
-	const most, each = 2000, time.Second / 2
+	const most = 2000
 	targets := r.sample(most)
 	deadline := time.Now().Add(r.Duration)
 	direct, service := &r.result.Direct, &r.result.Service
@@ -22,7 +22,7 @@ func (r *run) firstPackets(ctx context.Context) (string, error) {
 			to   netip.AddrPort
 			into *[]time.Duration
 		}{{r.cluster.Endpoint, &direct.Samples}, {targets[i%len(targets)], &service.Samples}} {
-			reply, err := r.bed.Dial(one.to, each)
+			reply, err := r.bed.Dial(one.to)
 			if err != nil {
 				service.Missed = err.Error()
 				continue

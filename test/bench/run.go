@@ -149,7 +149,7 @@ func (r *run) settle(ctx context.Context) error {
 
 // answers reports whether a connection is answered.
 func (r *run) answers(to netip.AddrPort) bool {
-	_, err := r.bed.Dial(to, 200*time.Millisecond)
+	_, err := r.bed.Dial(to)
 	return err == nil
 }
 

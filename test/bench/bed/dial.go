@@ -20,14 +20,18 @@ type Reply struct {
 	Took time.Duration
 }
 
+// Patience is how long a connection is waited for: less than the second after which a lost SYN is sent again, so that
+// it counts as lost, and more than a busy machine needs.
+const Patience = 900 * time.Millisecond
+
 // Dial connects from the client and reads the answer. The error says that nobody answered in time.
-func (b *Bed) Dial(to netip.AddrPort, patience time.Duration) (Reply, error) {
+func (b *Bed) Dial(to netip.AddrPort) (Reply, error) {
 	fd, err := b.clientSocket()
 	if err != nil {
 		return Reply{}, err
 	}
 	defer unix.Close(fd)
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(Patience)
 	start := time.Now()
 	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 	if errors.Is(err, unix.EINPROGRESS) {
@@ -76,6 +80,8 @@ func (b *Bed) clientSocket() (fd int, err error) {
 		return -1, fmt.Errorf("make socket: %w", err)
 	}
 	err = errors.Join(
+		// Without it, an ICMP message that comes during connect is noticed a second later.
+		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TRANSPARENT, 1), // the client's address is only routed to it
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
@@ -109,6 +115,9 @@ func await(fd int, events int16, deadline time.Time) error {
 		}
 		if code != 0 {
 			return unix.Errno(code)
+		}
+		if fds[0].Revents&events == 0 {
+			return unix.ECONNREFUSED // an ICMP message that came while connect was at work
 		}
 		return nil
 	}
