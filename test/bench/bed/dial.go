@@ -80,7 +80,7 @@ func (b *Bed) clientSocket() (fd int, err error) {
 		return -1, fmt.Errorf("make socket: %w", err)
 	}
 	err = errors.Join(
-		// Without it, an ICMP message that comes during connect is noticed a second later.
+		// With it, also an ICMP message that comes while connect is at work is noticed at once.
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TRANSPARENT, 1), // the client's address is only routed to it
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
