@@ -43,7 +43,7 @@
 // divided. The content of a chain depends only on what is below it. With levels counted from the top of each
 // branch, the first Service with an address in another range would have moved every chain of the tree.
 //
-// 2026-11: Groups of endpoints by hash. Past 64 endpoints (32 with affinity) a service chain chooses among groups,
+// 2026-11: Groups of endpoints by hash. Past 32 endpoints a service chain chooses among groups,
 // and these among endpoints. Groups are made by a hash of the endpoint, so a changed endpoint rewrites its own
 // group and the shares above it. What we gave up: with affinity and many endpoints, a client that is remembered
 // by several endpoints goes to the first by hash, where kube-proxy takes the first by text.

@@ -84,15 +84,17 @@ func (l *Ledger) end(ctx context.Context, commits int, failed bool) {
 }
 
 // Guard returns a kernel whose writes the Ledger knows.
-func (l *Ledger) Guard(k kernel, s delta.Strategy) kernel { return guarded{k, l, s} }
+func (l *Ledger) Guard(k kernel, s delta.Strategy) *Guarded { return &Guarded{k, l, s} }
 
-type guarded struct {
+// Guarded is a kernel that tells a Ledger of each write.
+type Guarded struct {
 	kernel
 	ledger   *Ledger
 	strategy delta.Strategy
 }
 
-func (g guarded) Apply(ctx context.Context, b delta.Batch) error {
+// Apply writes a batch.
+func (g *Guarded) Apply(ctx context.Context, b delta.Batch) error {
 	g.ledger.begin(ctx)
 	err := g.kernel.Apply(ctx, b)
 	g.ledger.end(ctx, b.Commits(g.strategy), err != nil)

@@ -55,7 +55,7 @@ type Syncer struct {
 	// planning without something would be dangerous.
 	Settings func(model.Node) (model.Node, plan.Config, error)
 	// Foreign returns a number that grows when somebody else has written to the tables, so that the kernel is
-	// worth a look; see Ledger. It is asked every second. Nil, or an error: the kernel is read back now and then.
+	// worth a look; see Ledger. It is asked all the time. Nil, or an error: the kernel is read back now and then.
 	Foreign func(context.Context) (uint64, error)
 	// Refused reports whether an error of the Kernel means that it refused rules, as opposed to a lock that is
 	// held or a missing privilege, and if so which line of restore input, as far as that is known.
@@ -166,8 +166,8 @@ func (s *Syncer) pause(r Report) time.Duration {
 }
 
 const (
-	// watchInterval is how often it is asked whether somebody else wrote.
-	watchInterval = time.Second
+	// watchInterval is how often it is asked whether somebody else wrote. It takes microseconds.
+	watchInterval = 250 * time.Millisecond
 	// lookShare is how much more time than for reading the kernel back there is between two such reads, where others
 	// write all the time.
 	lookShare = 5

@@ -451,7 +451,7 @@ func TestChangesInQuickSuccessionWaitForTheMinimumInterval(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go s.Run(ctx)
+		go func() { _ = s.Run(ctx) }()
 		source.set()
 		first := <-reports
 		for range 10 {
