@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// groupEndpoints is how many endpoints a chain chooses from before the choice is made in two steps or more. A
-	// rule that is passed by costs a first packet up to half a microsecond on nf_tables where it is not in a cache;
-	// with 50 endpoints groups make 17 us out of 26. Smaller groups are more chains: of 16 instead of 32, they win
-	// 3 us more and cost a legacy table 15 % more for each change.
+	// groupEndpoints is how many endpoints a chain chooses from before the choice is made in two steps or more.
+	// With 50 endpoints in one chain, a first packet on nf_tables took 17 us more than to an endpoint directly; in
+	// groups of up to 32, 13 us; in groups of up to 16, 10 us, but then each change of a legacy table of 250,000 rules
+	// took 15 % longer.
 	groupEndpoints = 32
 	groupBits      = 4 // at most 16 groups in a chain
 )
