@@ -15,7 +15,8 @@ func TestDebounce(t *testing.T) {
 		{"one event", []time.Duration{0}, []time.Duration{quiet}},
 		{"a burst is one", []time.Duration{0, 10 * time.Millisecond, 40 * time.Millisecond}, []time.Duration{40*time.Millisecond + quiet}},
 		{"two events are two", []time.Duration{0, 2 * quiet}, []time.Duration{quiet, 3 * quiet}},
-		{"what never ends", every(quiet/2, 3*patience), []time.Duration{patience, 2*patience + quiet/2, 3*patience + quiet/2}},
+		{"what never ends", every(30*time.Millisecond, 3*time.Second),
+			[]time.Duration{1000 * time.Millisecond, 2020 * time.Millisecond, 3020 * time.Millisecond}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

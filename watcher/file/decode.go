@@ -17,6 +17,7 @@ type source struct {
 	json []byte // of JSON, it is the text itself
 	// repeated says which keys of the YAML stand twice in a mapping; the last one of each counts.
 	repeated []string
+	marks    []mark // made when the first line is asked for
 }
 
 // object is an API object: the JSON from begin to end of its source.

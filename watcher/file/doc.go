@@ -15,12 +15,12 @@
 //
 // # What an API server would have filled in
 //
-// Raw manifests have not been through its defaulting. This package fills in what it derives from other fields:
-// metadata.namespace is "default"; spec.clusterIP and spec.clusterIPs stand for each other; spec.ipFamilies is
-// taken from the cluster IPs. Package convert has the defaults of single fields: type ClusterIP, protocol TCP,
-// the empty port name of a slice, no session affinity (three hours if there is one), both traffic policies
-// Cluster, and endpoints that are ready. Nothing invents addresses and ports: a Service without a cluster IP is
-// left out, with a Problem.
+// Raw manifests have not been through its defaulting. This package fills in metadata.namespace, which is
+// "default", and spec.ipFamilies, which follows from spec.clusterIPs. Package convert has the defaults of the
+// other fields: clusterIP and clusterIPs stand for each other, type ClusterIP, protocol TCP, the empty port name
+// of a slice, no session affinity (three hours if there is one), both traffic policies Cluster, and endpoints
+// that are ready. Nothing invents addresses and ports: a Service without a cluster IP is left out, with a
+// Problem.
 //
 // # What happens to bad input
 //

@@ -49,7 +49,10 @@ func interpret(in input, o convert.Options) (Result, error) {
 func bounded(errs []error) error {
 	var flat []error
 	for _, err := range errs {
-		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		if joined, ok := errors.AsType[interface {
+			error
+			Unwrap() []error
+		}](err); ok {
 			flat = append(flat, joined.Unwrap()...)
 		} else {
 			flat = append(flat, err)
@@ -112,7 +115,7 @@ func (r *reading) add(o object) error {
 	r.seen[id] = o
 	switch typed := typed.(type) {
 	case *corev1.Service:
-		r.addService(typed)
+		r.addService(o, typed)
 	case *discoveryv1.EndpointSlice:
 		r.addSlice(typed)
 	case *corev1.Endpoints:
@@ -146,8 +149,11 @@ func (r *reading) problem(o object, typed metav1.Object, format string, args ...
 	})
 }
 
-func (r *reading) addService(s *corev1.Service) {
-	setServiceDefaults(s)
+func (r *reading) addService(o object, s *corev1.Service) {
+	setIPFamilies(s)
+	if ip, ips := s.Spec.ClusterIP, s.Spec.ClusterIPs; ip != "" && len(ips) > 0 && ip != ips[0] {
+		r.problem(o, s, "spec.clusterIP: %s is not %s, the first of spec.clusterIPs, which counts", clip(ip), clip(ips[0]))
+	}
 	perFamily, problems := convert.Service(s)
 	const field = "spec.clusterIP: "
 	for i := range problems {

@@ -26,7 +26,7 @@ func decodeJSON(c chunk) (objs []object, ok bool, err error) {
 		var value json.RawMessage
 		err := dec.Decode(&value)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return objs, true, nil
 		case err != nil && first && filepath.Ext(c.file) != ".json":
 			return nil, false, nil

@@ -1,10 +1,9 @@
 package file
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"strings"
+	"slices"
+	"sort"
 
 	yamlv3 "go.yaml.in/yaml/v3"
 )
@@ -16,26 +15,45 @@ func (s *source) place(offset int) string {
 
 func (o object) place() string { return o.src.place(o.begin) }
 
-// lineAt returns the line in the file of the value that stands at an offset in the source's JSON. For YAML,
-// this reads the text again, now with positions: it is done for messages only.
+// lineAt returns the line in the file of the value that stands at an offset in the source's JSON.
 func (s *source) lineAt(offset int) int {
-	if !s.yaml {
-		return s.line + bytes.Count(s.text[:offset], []byte("\n"))
+	if s.marks == nil {
+		s.marks = s.mark()
 	}
-	path := pathAt(s.json, offset)
-	root, err := parseNodes(s.text)
-	if err != nil || len(root.Content) == 0 {
+	i := sort.Search(len(s.marks), func(i int) bool { return s.marks[i].end > offset })
+	if i == len(s.marks) {
 		return s.line
 	}
-	n := root.Content[0]
-	for _, step := range path {
-		next := child(n, step)
-		if next == nil {
-			break
+	return s.line + s.marks[i].line - 1
+}
+
+// mark says that the part of a source's JSON before end, and behind the end of the mark before, stands in a line
+// of its text; the first line is 1.
+type mark struct{ end, line int }
+
+// mark marks the lines of JSON, or the values of YAML. For these it reads the text again, now with positions,
+// so it is done for messages only; and just once, as there may be many.
+func (s *source) mark() []mark {
+	var marks []mark
+	if !s.yaml {
+		for at, line := range lines(s.text) {
+			marks = append(marks, mark{at + len(line), len(marks) + 1})
 		}
-		n = next
+		return marks
 	}
-	return s.line + n.Line - 1
+	root, err := parseNodes(s.text)
+	if err != nil || len(root.Content) == 0 {
+		return []mark{}
+	}
+	nodes := []*yamlv3.Node{root.Content[0]} // those on the way to a value
+	members := map[*yamlv3.Node]map[string]*yamlv3.Node{}
+	for end, p := range walk(s.json) {
+		if n := len(p); n > 0 {
+			nodes = append(nodes[:n], child(nodes[n-1], p[n-1], members))
+		}
+		marks = append(marks, mark{end, nodes[len(p)].Line})
+	}
+	return marks
 }
 
 func parseNodes(doc []byte) (root yamlv3.Node, err error) {
@@ -44,95 +62,33 @@ func parseNodes(doc []byte) (root yamlv3.Node, err error) {
 	return root, err
 }
 
-// child returns the element or the value to which a step leads; nil: there is none, as with merged mappings.
-func child(n *yamlv3.Node, step any) *yamlv3.Node {
-	if n.Kind == yamlv3.AliasNode {
-		n = n.Alias
+// child returns the element or the value to which a step leads, or n itself if there is none in it, as of merged
+// mappings. members has the mappings that were asked before.
+func child(n *yamlv3.Node, step any, members map[*yamlv3.Node]map[string]*yamlv3.Node) *yamlv3.Node {
+	in := n
+	if in.Kind == yamlv3.AliasNode {
+		in = in.Alias
 	}
 	switch step := step.(type) {
 	case int:
-		if n.Kind == yamlv3.SequenceNode && step < len(n.Content) {
-			return n.Content[step]
+		if in.Kind == yamlv3.SequenceNode && step < len(in.Content) {
+			return in.Content[step]
 		}
 	case string:
-		for i := len(n.Content) - 2; n.Kind == yamlv3.MappingNode && i >= 0; i -= 2 {
-			if n.Content[i].Value == step {
-				return n.Content[i+1]
+		if in.Kind != yamlv3.MappingNode {
+			break
+		}
+		byKey, ok := members[in]
+		if !ok {
+			byKey = map[string]*yamlv3.Node{}
+			for pair := range slices.Chunk(in.Content, 2) {
+				byKey[pair[0].Value] = pair[len(pair)-1]
 			}
+			members[in] = byKey
+		}
+		if value, ok := byKey[step]; ok {
+			return value
 		}
 	}
-	return nil
-}
-
-// path leads to a value in JSON: its steps are the keys (string) and the indices (int) on the way.
-type path []any
-
-// String returns the path as messages of the API server have it: "spec.ports[0].port".
-func (p path) String() string {
-	var b strings.Builder
-	for _, step := range p {
-		switch step := step.(type) {
-		case int:
-			fmt.Fprintf(&b, "[%d]", step)
-		case string:
-			if b.Len() > 0 {
-				b.WriteByte('.')
-			}
-			b.WriteString(clip(step))
-		}
-	}
-	return b.String()
-}
-
-// fields returns the path without its indices.
-func (p path) fields() string {
-	var fields path
-	for _, step := range p {
-		if _, ok := step.(string); ok {
-			fields = append(fields, step)
-		}
-	}
-	return fields.String()
-}
-
-// pathAt returns the path to the value, or to the key of the value, of which the byte at offset is a part. data
-// is valid JSON.
-func pathAt(data []byte, offset int) path {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	var p path
-	var objects []bool // for each step of p: it is a key, and not an index
-	next := func() {   // steps on from a value that has ended
-		if n := len(p); n > 0 && objects[n-1] {
-			p[n-1] = nil // the key is still to come
-		} else if n > 0 {
-			p[n-1] = p[n-1].(int) + 1
-		}
-	}
-	for {
-		tok, err := dec.Token()
-		if err != nil {
-			return nil
-		}
-		n := len(p)
-		isKey := n > 0 && p[n-1] == nil && tok != json.Delim('}')
-		if isKey {
-			p[n-1] = tok
-		}
-		closes := tok == json.Delim('}') || tok == json.Delim(']')
-		if closes {
-			p, objects = p[:n-1], objects[:n-1]
-		}
-		if int(dec.InputOffset()) > offset {
-			return p
-		}
-		switch {
-		case isKey:
-		case tok == json.Delim('{'):
-			p, objects = append(p, nil), append(objects, true)
-		case tok == json.Delim('['):
-			p, objects = append(p, 0), append(objects, false)
-		default:
-			next()
-		}
-	}
+	return n
 }

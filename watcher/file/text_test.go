@@ -3,6 +3,7 @@ package file
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"espalier/watcher/convert"
 )
@@ -98,6 +101,24 @@ func TestReadRefusesWhatGrows(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
+	}
+}
+
+// Each line of a message must not cost a walk through the whole document.
+func TestReadManyMessages(t *testing.T) {
+	const n = 4000
+	line := "{apiVersion: v1, kind: Node, metadata: {name: a, name: b}},\n"
+	began := time.Now()
+	r, err := Read("-", strings.NewReader("[ # flow style\n"+strings.Repeat(line, n)+"]"), convert.Options{})
+	if err != nil || len(r.Problems) < n-1 {
+		t.Fatalf("%d problems, %v", len(r.Problems), err)
+	}
+	want := fmt.Sprintf("Node b: it is there twice, at stdin:2 and at stdin:%d; the first one counts", n+1)
+	if got := r.Problems[len(r.Problems)-1].String(); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if took := time.Since(began); took > 20*time.Second { // a second, or several minutes
+		t.Errorf("it took %v", took)
 	}
 }
 
@@ -201,11 +222,53 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+func TestElements(t *testing.T) {
+	for _, tc := range []struct {
+		name, text string
+		want       []string // the elements; none: it cannot be taken apart
+		rest       string
+	}{
+		{"dashes in the column of the key", "kind: List\nitems:\n- a\n- b\nmetadata:\n- c\n",
+			[]string{"- a\n", "- b\n"}, "kind: List\nmetadata:\n- c\n"},
+		{"dashes further to the right", "items:\n  - a\n  - b", []string{"  - a\n", "  - b"}, ""},
+		{"lists in elements", "items:\n- a:\n  - b\n  - c\n-\n  - d\n", []string{"- a:\n  - b\n  - c\n", "-\n  - d\n"}, ""},
+		{"comments and empty lines", "items: # all\n# one\n- a\n\n# two\n - b\n# end\nkind: List\n",
+			[]string{"# one\n- a\n\n# two\n - b\n# end\n"}, "kind: List\n"},
+		{"no list", "items:\nkind: List\n", nil, ""},
+		{"a list in brackets", "items:\n  [a]\n", nil, ""},
+		{"a value on the line of the key", "items: []\n- a\n", nil, ""},
+		{"twice", "items:\n- a\nitems:\n- b\n", nil, ""},
+		{"dashes of several columns", "items:\n  - a\n - b\n", nil, ""},
+		{"a key that only begins like it", "items:x:\n- a\n", nil, ""},
+		{"a key further in", "a:\n  items:\n  - a\n", nil, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			elems, rest, ok := chunk{line: 1, text: []byte(tc.text)}.elements()
+			var got []string
+			for _, e := range elems {
+				got = append(got, string(e.text))
+				if want := 1 + strings.Count(tc.text[:strings.Index(tc.text, string(e.text))], "\n"); e.line != want {
+					t.Errorf("%q is in line %d, want %d", e.text, e.line, want)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if ok != (tc.want != nil) || ok && string(rest.text) != tc.rest {
+				t.Errorf("ok %v, rest %q", ok, rest.text)
+			}
+		})
+	}
+}
+
 // FuzzElements: a list that is taken apart is what the whole is.
 func FuzzElements(f *testing.F) {
 	f.Add("- a: b\n- c: |\n    - d\n  e: \"\n  - f\"\n")
 	f.Add("# c\n  - a\n\n  -\n    b: c\n")
 	f.Add("- a: 'x\n- y: z'\n- b\n")
+	f.Add("#\x1a\n-")
+	f.Add("- \n\r 0")
+	f.Add("- apiVersion: v1\n  kind: a\n  items:\n  - kind: List\n    apiVersion: v1\n    items:\n    - a\n")
 	f.Fuzz(func(t *testing.T, list string) {
 		c := chunk{file: "list", line: 1, text: []byte("kind: List\napiVersion: v1\nitems:\n" + list)}
 		docs := documents(text{c.file, c.text})

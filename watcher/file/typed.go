@@ -105,7 +105,11 @@ func (o object) typeError(err error) error {
 	if field == "" {
 		field = "it"
 	}
-	return fmt.Errorf("%s: %s: %s is %s, want %s", place, o, field, got(wrong.Value), want(wrong.Type))
+	hint := ""
+	if o.src.yaml && wrong.Type.Kind() == reflect.String && wrong.Value != "array" && wrong.Value != "object" {
+		hint = "; put it in quotes" // in YAML, no, on and y are booleans, and 1.10 is a number
+	}
+	return fmt.Errorf("%s: %s: %s is %s, want %s%s", place, o, field, got(wrong.Value), want(wrong.Type), hint)
 }
 
 // got puts a JSON type into words.

@@ -43,7 +43,7 @@ func (s *source) convert() (err error) {
 	}
 	s.json, err = yaml.YAMLToJSONStrict(s.text)
 	if repeated, ok := errors.AsType[*yamlv2.TypeError](err); ok {
-		for _, text := range repeated.Errors {
+		for _, text := range repeated.Errors[:min(maxErrors, len(repeated.Errors))] {
 			s.repeated = append(s.repeated, s.relocate(text))
 		}
 		s.json, err = yaml.YAMLToJSON(s.text)
@@ -118,7 +118,7 @@ func checkEnd(doc []byte) error {
 	for n := 0; ; n++ {
 		var value any
 		switch err := dec.Decode(&value); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
