@@ -68,9 +68,9 @@ type Syncer struct {
 	// RetryInterval is the longest time between a failed sync and the next attempt, which comes sooner at first.
 	RetryInterval time.Duration
 
-	foreign  uint64    // as of the last whole sync
-	looked   time.Time // when the last whole sync ended
-	lookCost time.Duration
+	foreign uint64    // as of the last whole sync
+	looked  time.Time // when the kernel was last read back
+	calm    time.Time // until then what others write is taken for none of our business
 
 	planner *plan.Planner // says what the kernel holds; nil: not known
 	node    model.Node    // of the last whole sync, as is config
@@ -168,8 +168,8 @@ func (s *Syncer) pause(r Report) time.Duration {
 const (
 	// watchInterval is how often it is asked whether somebody else wrote. It takes microseconds.
 	watchInterval = 250 * time.Millisecond
-	// lookShare is how much more time than for reading the kernel back there is between two such reads, where others
-	// write all the time.
+	// lookShare is how much more time than for reading the kernel back passes before the next read, after one that
+	// found nothing wrong: others write to tables and chains of their own all the time.
 	lookShare = 5
 	// blindLook is how often the kernel is read back where nothing tells whether somebody wrote, and lastLook how
 	// often at least: what tells does not see everything.
@@ -183,10 +183,10 @@ func (s *Syncer) suspicious(ctx context.Context) bool {
 	if s.planner == nil {
 		return false // it will be read back anyway
 	}
-	age := time.Since(s.looked)
-	if age < lookShare*s.lookCost {
+	if time.Now().Before(s.calm) {
 		return false
 	}
+	age := time.Since(s.looked)
 	if s.Foreign == nil {
 		return age >= blindLook
 	}
@@ -282,6 +282,9 @@ func (s *Syncer) whole(ctx context.Context, since time.Time, r *Report) error {
 		if err == nil {
 			s.planner = planner
 			s.accepted()
+			if r.Foreign && r.Writing == 0 {
+				s.calm = time.Now().Add(lookShare * r.Reading)
+			}
 			return nil
 		}
 		if !s.isolate(ctx, err, planner, admitted.Services) {
@@ -303,7 +306,7 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 	start := time.Now()
 	saved, err := s.Kernel.Save(ctx, ruleset.Filter, ruleset.Nat)
 	r.Reading += time.Since(start)
-	s.looked, s.lookCost = time.Now(), r.Reading
+	s.looked = time.Now()
 	if err != nil {
 		return nil, fmt.Errorf("read back %s rules: %w", s.Family, err)
 	}

@@ -34,6 +34,8 @@ type fakeKernel struct {
 	poison      netip.AddrPort
 	anonymously bool
 	healed      atomic.Bool
+	// reading is how long a Save takes.
+	reading time.Duration
 	// foreign counts writes of others.
 	foreign atomic.Uint64
 }
@@ -69,6 +71,7 @@ var errRefused = errors.New("line 7 refused")
 
 func (k *fakeKernel) Save(context.Context, ...ruleset.Table) (ruleset.Saved, error) {
 	k.saves++
+	time.Sleep(k.reading)
 	return ruleset.Saved{Rules: delta.Apply(k.rules, delta.Batch{})}, k.saveErr
 }
 
@@ -411,6 +414,22 @@ func TestWriteOfSomebodyElseIsRepairedWithinTwoSeconds(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestOthersWhoWriteAllTheTimeCostAShareOfTheTime(t *testing.T) {
+	k := &fakeKernel{reading: 2 * time.Second} // a large table
+	run(t, k, func(source *fakeSource, reports <-chan Report, stop func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		for range 600 { // ten minutes
+			k.foreign.Add(1)
+			time.Sleep(time.Second)
+		}
+		stop()
+		if most := 600/(2*(1+lookShare)) + 2; k.saves > most || k.saves < most/2 {
+			t.Errorf("read back %d times in ten minutes, want about %d", k.saves, most)
+		}
+	})
 }
 
 func TestKernelThatNobodyElseWritesIsSeldomReadBack(t *testing.T) {
