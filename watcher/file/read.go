@@ -12,7 +12,7 @@ import (
 type Result struct {
 	// State is complete: what is not in it does not exist. Nodes is empty if the own Node was not found.
 	State watcher.State
-	// Problems are in the order of the documents.
+	// Problems are in the order of the documents, but for those of Endpoints, which come last.
 	Problems []model.Problem
 	// Notices are lines for the operator about what was skipped, in a stable order.
 	Notices []string
