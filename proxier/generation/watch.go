@@ -96,7 +96,7 @@ func (w *Watch) Close() error { return w.file.Close() }
 // Next waits for the next commit of anybody, oneself included. Its error is ErrMissed, that of ctx, or one after
 // which the Watch is of no use.
 func (w *Watch) Next(ctx context.Context) (Commit, error) {
-	stop := context.AfterFunc(ctx, func() { w.file.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
 		if err := ctx.Err(); err != nil {

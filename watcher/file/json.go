@@ -50,7 +50,7 @@ func (s *source) syntaxError(begin int) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && int(syntax.Offset) <= len(s.json)-begin {
 		at = begin + int(syntax.Offset) - 1
 	}
-	return fmt.Errorf("%s: %v", s.place(at), err)
+	return fmt.Errorf("%s: %w", s.place(at), err)
 }
 
 // content returns a document without the marker and the white space before its content.
