@@ -122,15 +122,21 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 // feed returns what fills the tracker.
 func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Context) error, error) {
 	if r.source.manifests != "" {
+		broken := false // the callbacks do not overlap
 		return func(ctx context.Context) error {
 			return file.Watch(ctx, r.source.manifests, convert.Options{NodeName: r.source.hostname},
 				func(result file.Result) {
+					if broken {
+						klog.InfoS("The manifests can be read again", "path", r.source.manifests)
+						broken = false
+					}
 					report.notices(result.Notices)
 					report.replaceProblems("manifests", result.Problems)
 					tracker.Replace(result.State)
 					tracker.SetSynced()
 				},
 				func(err error) {
+					broken = true
 					klog.ErrorS(err, "Cannot read the manifests; the last good ones stay in force", "path", r.source.manifests)
 				})
 		}, nil
