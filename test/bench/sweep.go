@@ -22,16 +22,19 @@ func Sweep(ctx context.Context, c Config, say *Progress) (report.Report, error) 
 		for _, backend := range c.Backends {
 			for _, p := range c.Proxies {
 				run, err := measure(ctx, c, cluster, size, backend, p, say)
-				if ctx.Err() != nil {
-					return r, ctx.Err()
-				}
-				if err != nil {
+				switch {
+				case ctx.Err() != nil:
+					run.Broken = "interrupted"
+				case err != nil:
 					run.Broken = err.Error()
 					say.End("%s: %v", p.Name, err)
 				}
 				r.Runs = append(r.Runs, run)
 				if c.Done != nil {
 					c.Done(r)
+				}
+				if ctx.Err() != nil {
+					return r, ctx.Err()
 				}
 				cluster.Reset()
 			}

@@ -2,6 +2,8 @@ package bench_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,6 +64,40 @@ func TestSweepOfNoProxies(t *testing.T) {
 	}
 	if got := r.Runs[2].Broken; !strings.Contains(got, "/nonexistent") {
 		t.Errorf("a program that is not there: %q", got)
+	}
+}
+
+// TestSweepInterrupted ends ctx in the middle: what was measured until then is there.
+func TestSweepInterrupted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for network namespaces: make test")
+	}
+	if len(bench.Backends()) == 0 {
+		t.Skip("no iptables here: make test installs it")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	started := filepath.Join(dir, "started")
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := os.Stat(started); err == nil {
+				cancel()
+			}
+			time.Sleep(5 * time.Millisecond) // the process is not ours to tell us
+		}
+	}()
+	r, err := bench.Sweep(ctx, bench.Config{
+		Sizes: []report.Size{{Services: 10, Endpoints: 1}, {Services: 20, Endpoints: 1}}, Backends: bench.Backends()[:1],
+		Proxies:  []bench.Proxy{{Name: "idle", Argv: []string{"sh", "-c", "touch " + started + "; exec sleep 1000"}}},
+		Duration: time.Second, Pause: time.Second, Patience: time.Minute, RepairPatience: time.Minute,
+	}, &bench.Progress{Out: io.Discard})
+	if !errors.Is(err, context.Canceled) || len(r.Runs) != 1 || r.Runs[0].Broken != "interrupted" {
+		t.Errorf("got %v, %+v; want one interrupted run", err, r.Runs)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "espalier-bench-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
