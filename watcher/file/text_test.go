@@ -97,7 +97,7 @@ func TestReadRefusesWhatGrows(t *testing.T) {
 			if !strings.HasPrefix(got, "error: stdin:1: ") || !strings.Contains(got, "MiB") {
 				t.Errorf("got %.200s", got)
 			}
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > 2*time.Minute {
 				t.Errorf("it took %v", took)
 			}
 		})
