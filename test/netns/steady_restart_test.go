@@ -4,25 +4,24 @@ import (
 	"testing"
 )
 
-// TestSteadyRestart: a restart with the right rules in the kernel writes nothing, and nobody notices it.
-func TestSteadyRestart(t *testing.T) {
-	onBothBackends(t, func(t *testing.T, s *site) {
-		files, streams := basics()
-		s.putAll(t, files)
-		s.start(t)
-		rules, before := s.saved(t), s.stamp(t)
-		clients := s.connect(t, nothing, streams)
-		clients.some(t, streams)
-		s.stop(t)
-		clients.some(t, streams)
-		s.start(t)
-		clients.some(t, streams)
-		clients.stop(t)
-		if after := s.stamp(t); after != before {
-			t.Errorf("the restart wrote: before %v, after %v\nlog:\n%s", before, after, &s.running.log)
-		}
-		if why := s.other(t, rules); why != "" {
-			t.Error(why)
-		}
-	})
+// steadyRestart: a restart with the right rules in the kernel writes nothing, and nobody notices it.
+func steadyRestart(t *testing.T, s *site) {
+	t.Helper()
+	files, streams := basics()
+	s.putAll(t, files)
+	s.start(t)
+	rules, before := s.saved(t), s.stamp(t)
+	clients := s.connect(t, nothing, streams)
+	clients.some(t, streams)
+	s.stop(t)
+	clients.some(t, streams)
+	s.start(t)
+	clients.some(t, streams)
+	clients.stop(t)
+	if after := s.stamp(t); after != before {
+		t.Errorf("the restart wrote: before %v, after %v\nlog:\n%s", before, after, &s.running.log)
+	}
+	if why := s.other(t, rules); why != "" {
+		t.Error(why)
+	}
 }

@@ -60,10 +60,10 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
-// onBothBackends builds the program and runs the test with it on IPv4, one backend after the other: what is
-// measured against a clock should not compete with itself.
-func onBothBackends(t *testing.T, test func(*testing.T, *site)) {
-	t.Helper()
+// TestSteady runs the real program and connects to Services without pause while it restarts, takes over, follows
+// changes, repairs and starts cold. The backends and the parts run one after the other: what is measured against a
+// clock should not compete with itself.
+func TestSteady(t *testing.T) {
 	needNamespaces(t)
 	path := filepath.Join(t.TempDir(), "espalier")
 	if out, err := exec.Command("go", "build", "-o", path, "espalier/cmd/espalier").CombinedOutput(); err != nil {
@@ -74,7 +74,20 @@ func onBothBackends(t *testing.T, test func(*testing.T, *site)) {
 			if _, err := iptables.Open(t.Context(), ipproto.IPv4, b); err != nil {
 				cannot(t, err.Error())
 			}
-			test(t, newSite(t, b, path))
+			for _, part := range []struct {
+				name string
+				test func(*testing.T, *site)
+			}{
+				{"restart", steadyRestart},
+				{"takeover", steadyTakeover},
+				{"churn", steadyChurn},
+				{"repair", steadyRepair},
+				{"cold start", steadyColdStart},
+				{"a Service is refused and its line is named", refusedByLine},
+				{"a Service is refused and only the COMMIT is named", refusedByCommit},
+			} {
+				t.Run(part.name, func(t *testing.T) { part.test(t, newSite(t, b, path)) })
+			}
 		})
 	}
 }
