@@ -130,7 +130,7 @@ func (s *site) removeForeign(t *testing.T) {
 	}
 }
 
-// foreign returns the lines of iptables-save that are not about us.
+// foreign returns the rules and chains of others, each after its table.
 func (s *site) foreign(t *testing.T) string {
 	t.Helper()
 	out, err := s.Host(lab.Node).Command(nil, s.kernel.SaveCommand)
@@ -138,10 +138,14 @@ func (s *site) foreign(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var rest strings.Builder
+	table := ""
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "THEIRS") || strings.HasPrefix(line, "*") {
+		switch {
+		case strings.HasPrefix(line, "*"):
+			table = strings.TrimSpace(line)
+		case strings.Contains(line, "THEIRS"):
 			line, _, _ = strings.Cut(line, " [") // the counters of a chain
-			rest.WriteString(strings.TrimSpace(line) + "\n")
+			rest.WriteString(table + " " + strings.TrimSpace(line) + "\n")
 		}
 	}
 	return rest.String()
