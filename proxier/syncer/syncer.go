@@ -15,9 +15,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"reflect"
-	"slices"
 	"time"
 
 	"espalier/proxier/delta"
@@ -107,94 +105,6 @@ type Report struct {
 	// Err is why the sync failed. It will be tried again after Retry.
 	Err   error
 	Retry time.Duration
-}
-
-// Run synchronises until ctx ends, and then returns nil. It leaves the rules in place.
-func (s *Syncer) Run(ctx context.Context) error {
-	var earliest time.Time // before this, no sync starts
-	retry := time.NewTimer(0)
-	retry.Stop()
-	watch := time.NewTicker(watchInterval)
-	defer watch.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.Source.Changed():
-		case <-retry.C:
-		case <-watch.C:
-			if !s.suspicious(ctx) {
-				continue
-			}
-			s.planner = nil // what it says of the kernel may no longer be so
-		}
-		if !sleepUntil(ctx, earliest) {
-			return nil
-		}
-		retry.Stop()
-		step, since, complete := s.Source.Step()
-		if !complete {
-			continue // Changed will tell
-		}
-		report := s.sync(ctx, step, since)
-		if ctx.Err() != nil && report.Err != nil {
-			return nil // ended while reading
-		}
-		s.Report(report)
-		if again, ok := s.nextTrial(); ok {
-			retry.Reset(time.Until(again))
-		}
-		if report.Err != nil {
-			retry.Reset(report.Retry)
-		}
-		earliest = time.Now().Add(s.pause(report))
-	}
-}
-
-// pause returns how long to leave the kernel alone after a sync.
-func (s *Syncer) pause(r Report) time.Duration {
-	pause := s.MinInterval
-	if pause == 0 {
-		pause = min(r.Writing/2, time.Second)
-	}
-	if r.Err != nil {
-		// A new change may be the cure, so it need not wait for the retry; but changes in quick succession
-		// must not hammer a kernel that refuses.
-		pause = max(pause, min(r.Retry, time.Second))
-	}
-	return pause
-}
-
-const (
-	// watchInterval is how often it is asked whether somebody else wrote. It takes microseconds.
-	watchInterval = 250 * time.Millisecond
-	// lookShare is how much more time than for reading the kernel back passes before the next read, after one that
-	// found nothing wrong: others write to tables and chains of their own all the time.
-	lookShare = 5
-	// blindLook is how often the kernel is read back where nothing tells whether somebody wrote, and lastLook how
-	// often at least: what tells does not see everything.
-	blindLook = 30 * time.Second
-	lastLook  = 15 * time.Minute
-)
-
-// suspicious reports whether the kernel may hold something else than what was written, so that it is worth to be
-// read back.
-func (s *Syncer) suspicious(ctx context.Context) bool {
-	if s.planner == nil {
-		return false // it will be read back anyway
-	}
-	if time.Now().Before(s.calm) {
-		return false
-	}
-	age := time.Since(s.looked)
-	if s.Foreign == nil {
-		return age >= blindLook
-	}
-	foreign, err := s.Foreign(ctx)
-	if err != nil {
-		return age >= blindLook
-	}
-	return foreign != s.foreign || age >= lastLook
 }
 
 // sync brings a step into the kernel.
@@ -333,32 +243,6 @@ func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot mode
 	return delta.Between(have, want).Attach(have, ruleset.Jumps())
 }
 
-// attached reports whether packets go through rules of ours, or of kube-proxy.
-func attached(have ruleset.Ruleset) bool {
-	for _, j := range ruleset.Jumps() {
-		if j.From.Table == ruleset.Nat && slices.Contains(have[j.From], j.Rule) {
-			return true
-		}
-	}
-	return false
-}
-
-// vital returns the Services that others wait for, which are served before a large cluster is loaded: the API
-// server and the cluster's DNS, whatever its Service is called.
-func vital(s model.Snapshot) model.Snapshot {
-	first := s
-	first.Services = map[model.ServiceName]model.Entry{}
-	for name, e := range s.Services {
-		if name == (model.ServiceName{Namespace: "default", Name: "kubernetes"}) ||
-			name.Namespace == "kube-system" && slices.ContainsFunc(e.Service.Ports, isDNS) {
-			first.Services[name] = e
-		}
-	}
-	return first
-}
-
-func isDNS(p model.ServicePort) bool { return p.Port == 53 && p.Proto == ipproto.UDP }
-
 func (s *Syncer) write(ctx context.Context, b delta.Batch, r *Report) error {
 	r.Written += len(b.Write)
 	r.Deleted += len(b.Delete)
@@ -382,33 +266,5 @@ func keepFirewall(have, want ruleset.Ruleset) {
 	c := ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Firewall}
 	if _, planned := want[c]; !planned {
 		want[c] = have[c]
-	}
-}
-
-// backoff returns how long to wait after a failure that followed n others: from a quarter of a second,
-// doubled each time up to longest, less up to a third at random, so that the families and the nodes of a cluster
-// do not try in step.
-func backoff(n int, longest time.Duration) time.Duration {
-	const first = 250 * time.Millisecond
-	d := longest
-	if n < 20 && first<<n < longest {
-		d = first << n
-	}
-	return d - rand.N(d/3+1)
-}
-
-// sleepUntil waits for a moment; false: ctx ended first.
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	d := time.Until(t)
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
