@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -59,6 +61,9 @@ func condense(in io.Reader, out io.Writer) ([]string, error) {
 			}
 			said[key] += e.Output
 		case "fail":
+			if e.Test == "" { // the end of the package; a process that died leaves tests without an end
+				unfinished(out, said, e.Package)
+			}
 			fmt.Fprint(out, said[key])
 			delete(said, key)
 		case "pass":
@@ -70,6 +75,16 @@ func condense(in io.Reader, out io.Writer) ([]string, error) {
 		}
 	}
 	return skipped, lines.Err()
+}
+
+// unfinished prints what tests of a package said of which no end was reported.
+func unfinished(out io.Writer, said map[[2]string]string, pkg string) {
+	for _, key := range slices.SortedFunc(maps.Keys(said), func(a, b [2]string) int { return strings.Compare(a[1], b[1]) }) {
+		if key[0] == pkg && key[1] != "" {
+			fmt.Fprint(out, "unfinished: ", said[key])
+			delete(said, key)
+		}
+	}
 }
 
 // reason picks from a test's output what it gave to Skip.
