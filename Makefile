@@ -33,7 +33,7 @@ define need
     { $(APT) update && $(APT) install -y --no-install-recommends $(2); } >/dev/null; }
 endef
 
-.PHONY: help build test race vet fmt lint fuzz bench cover demo clean kernel-tools c-compiler
+.PHONY: help build test race vet fmt lint fuzz bench cover demo clean kernel-tools nft c-compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ help: ## list the targets
 build: ## build bin/espalier
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/espalier ./cmd/espalier
 
-test: kernel-tools ## unit tests, then real packets in network namespaces (root or sudo)
+test: kernel-tools nft ## unit tests, then real packets in network namespaces (root or sudo)
 	$(GO) test $(TESTFLAGS) $(UNIT)
 	$(SUDO) $(GO) test $(TESTFLAGS) -count=1 -p 1 -timeout 20m $(KERNEL)
 
@@ -65,7 +65,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
 	  done; done
 
-bench: build kernel-tools ## benchmarks of the code, the cost of a connection's first packet, espalier bench (root or sudo)
+bench: build kernel-tools nft ## benchmarks of the code, the cost of a connection's first packet, espalier bench (root or sudo)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT)
 	$(SUDO) $(GO) test -run '^$$' -bench '$(BENCH)' -p 1 -timeout 60m $(KERNEL)
 	$(SUDO) bin/espalier bench --quick
@@ -84,6 +84,10 @@ clean: ## remove what was built
 kernel-tools:
 	@$(call need,command -v iptables,iptables)
 	@$(call need,command -v ip,iproute2)
+
+# Tests write to the tables behind the back of iptables, with nft.
+nft:
+	@$(call need,command -v nft,nftables)
 
 # The race detector is linked by a C compiler.
 c-compiler:
