@@ -35,6 +35,9 @@ func steadyRepair(t *testing.T, s *site) {
 				}
 				s.on(t, "", argv...)
 			}
+			if damage.input != "" {
+				s.on(t, damage.input, s.kernel.RestoreCommand, "-w", "5")
+			}
 			done := time.Now()
 			if damage.everything {
 				foreign = s.foreign(t) // what is left of them
@@ -62,6 +65,7 @@ func steadyRepair(t *testing.T, s *site) {
 type damage struct {
 	name       string
 	commands   []string // arguments of iptables, or of nft
+	input      string   // for iptables-restore
 	everything bool     // rules of others go too
 }
 
@@ -78,9 +82,11 @@ func damages(b iptables.Backend) []damage {
 	if b == iptables.NFT {
 		all = append(all, damage{name: "the whole ruleset is flushed", commands: []string{"nft flush ruleset"}, everything: true})
 	} else {
-		all = append(all, damage{name: "all tables are flushed and their chains deleted", everything: true, commands: []string{
-			"-t nat -F", "-t filter -F", "-t mangle -F", "-t nat -X", "-t filter -X", "-t mangle -X",
-		}})
+		// In one go: a chain that is put right between a flush and a deletion could not be deleted.
+		all = append(all, damage{
+			name: "all tables are flushed and their chains deleted", everything: true,
+			input: "*nat\nCOMMIT\n*filter\nCOMMIT\n*mangle\nCOMMIT\n",
+		})
 	}
 	return all
 }
