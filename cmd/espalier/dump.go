@@ -92,7 +92,7 @@ func (d *dump) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Write
 	if d.output == "stats" {
 		return printStats(stdout, rules)
 	}
-	batch := delta.Between(nil, rules).Attach(nil, ruleset.Jumps())
+	batch := delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil)
 	if err := batch.Encode(stdout, family, strategy); err != nil {
 		return fmt.Errorf("print %s rules: %w", family, err)
 	}

@@ -23,9 +23,10 @@ type Batch struct {
 	New map[ruleset.Chain]bool
 	// Delete has the chains to remove, referrers before those they refer to.
 	Delete []ruleset.Chain
-	// Jumps are inserted at the top of built-in chains, one after the other.
-	Jumps []ruleset.Jump
-	// Unjump are rules to remove from built-in chains; one that stands there twice is listed twice.
+	// Jumps are inserted into built-in chains, one after the other.
+	Jumps []Insertion
+	// Unjump are rules to remove from built-in chains, before others are inserted; one that stands there twice is
+	// listed twice.
 	Unjump []ruleset.Jump
 	// NatFirst: the nat table is committed before the filter table. See Between.
 	NatFirst bool
@@ -73,7 +74,7 @@ func Apply(have ruleset.Ruleset, b Batch) ruleset.Ruleset {
 		delete(out, c)
 	}
 	for _, j := range b.Jumps {
-		out[j.From] = append([]ruleset.Rule{j.Rule}, out[j.From]...)
+		out[j.From] = slices.Insert(slices.Clone(out[j.From]), j.At, j.Rule)
 	}
 	return out
 }

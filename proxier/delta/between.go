@@ -70,28 +70,6 @@ func Removal(have ruleset.Ruleset) Batch {
 	return b
 }
 
-// Attach returns the batch with those of the jumps that have does not show. It creates the chain of a jump
-// whose chain is neither there nor written. have must hold the built-in chains.
-func (b Batch) Attach(have ruleset.Ruleset, jumps []ruleset.Jump) Batch {
-	b.Jumps = nil
-	for _, j := range jumps {
-		if slices.Contains(have[j.From], j.Rule) {
-			continue
-		}
-		b.Jumps = append(b.Jumps, j)
-		to := ruleset.Chain{Table: j.From.Table, Name: j.To}
-		_, written := b.Write[to]
-		if _, there := have[to]; !there && !written {
-			if b.Write == nil {
-				b.Write, b.New = ruleset.Ruleset{}, map[ruleset.Chain]bool{}
-			}
-			b.Write[to] = nil
-			b.New[to] = true
-		}
-	}
-	return b
-}
-
 // remove adds the deletion of the chains to the batch, and what else depends on all of have.
 func (b *Batch) remove(have, want ruleset.Ruleset, gone map[ruleset.Chain]bool) {
 	b.hold(have, want, gone)

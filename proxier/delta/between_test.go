@@ -71,30 +71,6 @@ func TestBetweenLeavesTheChainsOfOthersAlone(t *testing.T) {
 	}
 }
 
-func TestAttachInsertsOnlyWhatIsMissing(t *testing.T) {
-	jumps := ruleset.Jumps()
-	have := ruleset.Ruleset{}
-	for i, j := range jumps {
-		if i != 3 && j.To != ruleset.ProxyFirewall {
-			have[j.From] = append(have[j.From], ruleset.Rule{Jump: ruleset.Accept}, j.Rule)
-		}
-		have[ruleset.Chain{Table: j.From.Table, Name: j.To}] = nil
-	}
-	delete(have, filter(ruleset.ProxyFirewall))
-	b := delta.Batch{}.Attach(have, jumps)
-	var got []string
-	for _, j := range b.Jumps {
-		got = append(got, j.From.Name+" "+j.To)
-	}
-	want := "FORWARD KUBE-SERVICES, INPUT KUBE-PROXY-FIREWALL, OUTPUT KUBE-PROXY-FIREWALL, FORWARD KUBE-PROXY-FIREWALL"
-	if s := strings.Join(got, ", "); s != want {
-		t.Errorf("jumps %s\nwant  %s", s, want)
-	}
-	if len(b.Write) != 1 || !b.New[filter(ruleset.ProxyFirewall)] {
-		t.Errorf("chains to create: %v", b.Write)
-	}
-}
-
 // Whatever is wrong with a rule, nothing is written, and the error says where it is.
 func TestEncodeWritesNothingOfABadBatch(t *testing.T) {
 	bad := ruleset.Rule{Comment: "x\"\nCOMMIT\n*filter\n-F", Jump: ruleset.Accept}
@@ -108,7 +84,7 @@ func TestEncodeWritesNothingOfABadBatch(t *testing.T) {
 			[]string{"nat/KUBE-SVC-AAAA", "rule 2", "comment"}},
 		{"a chain to write", delta.Batch{Write: ruleset.Ruleset{nat("a b"): nil}}, []string{"a b"}},
 		{"a chain to delete", delta.Batch{Delete: []ruleset.Chain{nat("a\nb")}}, []string{`a\nb`}},
-		{"a jump", delta.Batch{Jumps: []ruleset.Jump{{From: nat("OUTPUT"), To: "X", Rule: bad}}}, []string{"nat/OUTPUT", "comment"}},
+		{"a jump", delta.Batch{Jumps: []delta.Insertion{{Jump: ruleset.Jump{From: nat("OUTPUT"), To: "X", Rule: bad}}}}, []string{"nat/OUTPUT", "comment"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

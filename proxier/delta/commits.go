@@ -38,7 +38,7 @@ type commit struct {
 	table  ruleset.Table
 	write  []ruleset.Chain // in the order of their rules
 	unjump []ruleset.Jump
-	jumps  []ruleset.Jump
+	jumps  []Insertion
 	remove []ruleset.Chain
 }
 
@@ -100,19 +100,17 @@ func (b Batch) of(t ruleset.Table) commit {
 			c.remove = append(c.remove, ch)
 		}
 	}
-	c.jumps = inTable(b.Jumps, t)
-	c.unjump = inTable(b.Unjump, t)
-	return c
-}
-
-func inTable(jumps []ruleset.Jump, t ruleset.Table) []ruleset.Jump {
-	var out []ruleset.Jump
-	for _, j := range jumps {
+	for _, j := range b.Jumps {
 		if j.From.Table == t {
-			out = append(out, j)
+			c.jumps = append(c.jumps, j)
 		}
 	}
-	return out
+	for _, j := range b.Unjump {
+		if j.From.Table == t {
+			c.unjump = append(c.unjump, j)
+		}
+	}
+	return c
 }
 
 // blocks cuts the chains, in their order, where a block has that many names.

@@ -56,7 +56,7 @@ func golden(t *testing.T, file string) {
 		b = delta.Removal(have)
 	}
 	if _, ok := parts["jumps"]; ok {
-		b = b.Attach(have, ruleset.Jumps())
+		b = b.Attach(have, ruleset.Jumps(), nil)
 	}
 	add := func(name string, encode func(*bytes.Buffer) error) {
 		var text bytes.Buffer

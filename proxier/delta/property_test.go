@@ -127,7 +127,7 @@ func TestEveryCommitLeavesWholeChains(t *testing.T) {
 func walk(t *testing.T, k *iptablestest.Kernel, want ruleset.Ruleset, name string) {
 	t.Helper()
 	have := k.Rules()
-	b := delta.Between(have, want).Attach(have, ruleset.Jumps())
+	b := delta.Between(have, want).Attach(have, ruleset.Jumps(), nil)
 	commits := 0
 	k.Committed = func(now ruleset.Ruleset) {
 		commits++
@@ -152,7 +152,7 @@ func walk(t *testing.T, k *iptablestest.Kernel, want ruleset.Ruleset, name strin
 	if diff := cmp.Diff(want, owned(k.Rules()), sameRules); diff != "" {
 		t.Fatalf("%s (-want +got):\n%s", name, diff)
 	}
-	if again := delta.Between(k.Rules(), want).Attach(k.Rules(), ruleset.Jumps()); !again.Empty() {
+	if again := delta.Between(k.Rules(), want).Attach(k.Rules(), ruleset.Jumps(), nil); !again.Empty() {
 		t.Fatalf("%s: a second batch is not empty", name)
 	}
 	if k.Backend == iptables.Legacy && commits > 2 {
@@ -195,7 +195,7 @@ func TestEqualBatchesGiveEqualText(t *testing.T) {
 		var texts [][]byte
 		for range 5 {
 			// Maps in another order, and a batch that was computed anew.
-			text, err := delta.Between(maps.Clone(have), maps.Clone(want)).Attach(have, ruleset.Jumps()).Text(g.Family, s)
+			text, err := delta.Between(maps.Clone(have), maps.Clone(want)).Attach(have, ruleset.Jumps(), nil).Text(g.Family, s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -216,7 +216,7 @@ func TestTextReadsAsWanted(t *testing.T) {
 	g := ruletest.New(seed, ipproto.IPv4)
 	want := random(g, 600)
 	for _, s := range []delta.Strategy{delta.Legacy, delta.NFT} {
-		text, err := delta.Between(nil, want).Attach(nil, ruleset.Jumps()).Text(g.Family, s)
+		text, err := delta.Between(nil, want).Attach(nil, ruleset.Jumps(), nil).Text(g.Family, s)
 		if err != nil {
 			t.Fatal(err)
 		}

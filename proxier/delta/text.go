@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 
 	"espalier/proxier/ipproto"
 	"espalier/proxier/ruleset"
@@ -98,7 +99,10 @@ func (b Batch) Validate(f ipproto.Family) error {
 	for _, c := range b.Delete {
 		note(c, -1, ruleset.Rule{}, c.Validate())
 	}
-	for _, j := range slices.Concat(b.Jumps, b.Unjump) {
+	for _, j := range b.Jumps {
+		note(j.From, -1, j.Rule, j.Rule.Validate(f))
+	}
+	for _, j := range b.Unjump {
 		note(j.From, -1, j.Rule, j.Rule.Validate(f))
 	}
 	if first != nil {
@@ -135,8 +139,16 @@ func (e *encoder) rule(chain string, r ruleset.Rule) {
 	e.put(r.Append(line, e.family))
 }
 
-func (e *encoder) jump(verb string, j ruleset.Jump) {
-	line := append(append(append(append(e.line, verb...), ' '), j.From.Name...), ' ')
+func (e *encoder) unjump(j ruleset.Jump) {
+	line := append(append(append(e.line, "-D "...), j.From.Name...), ' ')
+	e.put(j.Append(line, e.family))
+}
+
+func (e *encoder) jump(j Insertion) {
+	line := append(append(append(e.line, "-I "...), j.From.Name...), ' ')
+	if j.At > 0 { // iptables counts from 1, which is also what it takes if there is no number
+		line = append(strconv.AppendInt(line, int64(j.At)+1, 10), ' ')
+	}
 	e.put(j.Append(line, e.family))
 }
 
@@ -163,10 +175,10 @@ func (e *encoder) commit(b Batch, c commit) {
 		}
 	}
 	for _, j := range c.unjump {
-		e.jump("-D", j)
+		e.unjump(j)
 	}
 	for _, j := range c.jumps {
-		e.jump("-I", j)
+		e.jump(j)
 	}
 	for _, ch := range c.remove {
 		e.words("-X ", ch.Name)

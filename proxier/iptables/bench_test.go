@@ -42,7 +42,7 @@ func BenchmarkKernel(b *testing.B) {
 	for _, backend := range backends {
 		for _, n := range []int{1000, 10000} {
 			want := services(n, 3)
-			cold := delta.Between(nil, want).Attach(nil, ruleset.Jumps())
+			cold := delta.Between(nil, want).Attach(nil, ruleset.Jumps(), nil)
 			bench := func(what string, work func(*testing.B, *iptables.Kernel)) {
 				b.Run(fmt.Sprintf("%s/backend=%v/services=%d", what, backend, n), func(b *testing.B) {
 					enterNamespace(b)

@@ -44,7 +44,7 @@ func save(t *testing.T, k *iptables.Kernel) ruleset.Saved {
 func apply(t *testing.T, k *iptables.Kernel, want ruleset.Ruleset) {
 	t.Helper()
 	have := save(t, k).Rules
-	if err := k.Apply(t.Context(), delta.Between(have, want).Attach(have, ruleset.Jumps())); err != nil {
+	if err := k.Apply(t.Context(), delta.Between(have, want).Attach(have, ruleset.Jumps(), nil)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,7 +71,7 @@ func TestTheKernelGivesBackWhatWasWritten(t *testing.T) {
 		if diff := cmp.Diff(want, saved.Owned(), sameRules); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
-		if again := delta.Between(saved.Rules, want).Attach(saved.Rules, ruleset.Jumps()); !again.Empty() {
+		if again := delta.Between(saved.Rules, want).Attach(saved.Rules, ruleset.Jumps(), nil); !again.Empty() {
 			t.Errorf("a second batch: %+v", again)
 		}
 	})

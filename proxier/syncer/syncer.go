@@ -74,6 +74,8 @@ type Syncer struct {
 	node    model.Node    // of the last whole sync, as is config
 	config  plan.Config
 
+	order order // of the rules in built-in chains
+
 	refused map[model.ServiceName]Quarantined
 
 	failures int       // in a row
@@ -230,7 +232,12 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 		have = delta.Apply(have, batch)
 		planner = plan.NewPlanner(s.Family)
 	}
-	return planner, s.write(ctx, s.difference(planner, have, snapshot, r), r)
+	batch := s.difference(planner, have, snapshot, r)
+	if err := s.write(ctx, batch, r); err != nil {
+		return planner, err
+	}
+	s.order.settle(have, batch)
+	return planner, nil
 }
 
 // difference plans a snapshot and returns what the kernel lacks of it.
@@ -240,7 +247,7 @@ func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot mode
 	r.Planning += time.Since(start)
 	r.Problems = p.Problems()
 	keepFirewall(have, want)
-	return delta.Between(have, want).Attach(have, ruleset.Jumps())
+	return delta.Between(have, want).Attach(have, ruleset.Jumps(), s.order.behind)
 }
 
 func (s *Syncer) write(ctx context.Context, b delta.Batch, r *Report) error {

@@ -416,6 +416,36 @@ func TestWriteOfSomebodyElseIsRepairedWithinTwoSeconds(t *testing.T) {
 	}
 }
 
+// A jump that was moved behind a rule of somebody else is put back, once: a program that insists on standing in front
+// may.
+func TestJumpThatWasMovedIsPutBackOnce(t *testing.T) {
+	output := ruleset.Chain{Table: ruleset.Nat, Name: "OUTPUT"}
+	theirs := ruleset.Rule{Comment: "theirs", Jump: "cali-OUTPUT"}
+	k := &fakeKernel{rules: ruleset.Ruleset{output: {theirs}}}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		synctest.Wait()
+		ours := k.rules[output][0]
+		moved := func(theirs ruleset.Rule) Report {
+			rules := slices.DeleteFunc(slices.Clone(k.rules[output]), func(r ruleset.Rule) bool { return r == theirs })
+			k.rules[output] = append([]ruleset.Rule{theirs}, rules...)
+			k.foreign.Add(1)
+			return <-reports
+		}
+		if r := moved(theirs); r.Jumps != 1 || !slices.Equal(k.rules[output], []ruleset.Rule{ours, theirs}) {
+			t.Errorf("first time: %d jumps written, OUTPUT is %v; want ours in front", r.Jumps, k.rules[output])
+		}
+		if r := moved(theirs); r.Jumps != 0 || !slices.Equal(k.rules[output], []ruleset.Rule{theirs, ours}) {
+			t.Errorf("second time: %d jumps written, OUTPUT is %v; want theirs in front", r.Jumps, k.rules[output])
+		}
+		admin := ruleset.Rule{Comment: "new", Jump: ruleset.Drop}
+		if r := moved(admin); r.Jumps != 0 || !slices.Equal(k.rules[output], []ruleset.Rule{admin, theirs, ours}) {
+			t.Errorf("a new rule: %d jumps written, OUTPUT is %v; want it in front", r.Jumps, k.rules[output])
+		}
+	})
+}
+
 func TestOthersWhoWriteAllTheTimeCostAShareOfTheTime(t *testing.T) {
 	k := &fakeKernel{reading: 2 * time.Second} // a large table
 	run(t, k, func(source *fakeSource, reports <-chan Report, stop func()) {

@@ -68,7 +68,7 @@ func newBenchSite(b *testing.B, backend iptables.Backend, services int) (*lab.La
 		if err != nil {
 			return err
 		}
-		return kernel.Apply(context.Background(), delta.Between(nil, rules).Attach(nil, ruleset.Jumps()))
+		return kernel.Apply(context.Background(), delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil))
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -123,7 +123,7 @@ func (s *session) compare(t *testing.T, state watcher.State) {
 	if _, planned := want[firewall]; !planned {
 		want[firewall] = s.have[firewall]
 	}
-	if missing := delta.Between(s.have, want).Attach(s.have, ruleset.Jumps()); !missing.Empty() {
+	if missing := delta.Between(s.have, want).Attach(s.have, ruleset.Jumps(), nil); !missing.Empty() {
 		t.Errorf("the kernel has other rules than the plan; still to be written: %v, deleted: %v, jumps: %v",
 			missing.Write, missing.Delete, missing.Jumps)
 	}

@@ -36,7 +36,10 @@ func steadyRepair(t *testing.T, s *site) {
 				s.on(t, "", argv...)
 			}
 			if damage.input != "" {
-				s.on(t, damage.input, s.kernel.RestoreCommand, "-w", "5")
+				s.on(t, damage.input, s.kernel.RestoreCommand, "-w", "5", "--noflush")
+			}
+			if damage.rules != "" {
+				s.on(t, damage.rules, s.kernel.RestoreCommand, "-w", "5")
 			}
 			done := time.Now()
 			if damage.everything {
@@ -65,9 +68,16 @@ func steadyRepair(t *testing.T, s *site) {
 type damage struct {
 	name       string
 	commands   []string // arguments of iptables, or of nft
-	input      string   // for iptables-restore
+	input      string   // for iptables-restore --noflush
+	rules      string   // for iptables-restore: all that there will be
 	everything bool     // rules of others go too
 }
+
+// Jumps of ours, as iptables takes them.
+const (
+	portals    = `-m comment --comment "kubernetes service portals" -j KUBE-SERVICES`
+	forwarding = `-m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD`
+)
 
 func damages(b iptables.Backend) []damage {
 	all := []damage{
@@ -77,6 +87,9 @@ func damages(b iptables.Backend) []damage {
 		{name: "the mark chain is flushed", commands: []string{"-t nat -F KUBE-MARK-MASQ"}},
 		{name: "one rule is deleted", commands: []string{"-t nat -D KUBE-SERVICES 1"}},
 		{name: "a jump is removed", commands: []string{"-t nat -D PREROUTING 1"}},
+		{name: "a jump is moved behind rules of others", input: "*nat\n-D OUTPUT 1\n-A OUTPUT " + portals + "\nCOMMIT\n"},
+		{name: "a jump is inserted once more", input: "*nat\n-A OUTPUT " + portals + "\nCOMMIT\n"},
+		{name: "the firewall for load balancers is put behind what is accepted", input: "*filter\n-D FORWARD 2\n-I FORWARD " + forwarding + "\nCOMMIT\n"},
 		{name: "a rule of somebody is put into a chain of ours", commands: []string{"-t nat -I KUBE-SERVICES -d 172.30.0.41 -j RETURN"}},
 	}
 	if b == iptables.NFT {
@@ -85,7 +98,7 @@ func damages(b iptables.Backend) []damage {
 		// In one go: a chain that is put right between a flush and a deletion could not be deleted.
 		all = append(all, damage{
 			name: "all tables are flushed and their chains deleted", everything: true,
-			input: "*nat\nCOMMIT\n*filter\nCOMMIT\n*mangle\nCOMMIT\n",
+			rules: "*nat\nCOMMIT\n*filter\nCOMMIT\n*mangle\nCOMMIT\n",
 		})
 	}
 	return all

@@ -237,8 +237,8 @@ func (s *site) saved(t *testing.T) ruleset.Saved {
 	return saved
 }
 
-// other says how the rules differ from those that were saved earlier, or nothing. The order of jumps, of which
-// each stands once, is theirs.
+// other says how the rules differ from those that were saved earlier, or nothing. Each jump stands once, and what
+// was there earlier stands in the same order.
 func (s *site) other(t *testing.T, want ruleset.Saved) string {
 	t.Helper()
 	have := s.saved(t)
@@ -252,11 +252,20 @@ func (s *site) other(t *testing.T, want ruleset.Saved) string {
 		if n != 1 {
 			return fmt.Sprintf("%d jumps from %v to %s", n, j.From, j.Rule.Jump)
 		}
+		before, now := common(want.Rules[j.From], have.Rules[j.From]), common(have.Rules[j.From], want.Rules[j.From])
+		if !slices.Equal(before, now) {
+			return fmt.Sprintf("another order of rules in %v: %v, which was %v", j.From, now, before)
+		}
 	}
 	if b := delta.Between(owned(have.Rules), owned(want.Rules)); len(b.Write)+len(b.Delete) > 0 {
 		return fmt.Sprintf("other rules than before: to write %v, to delete %v", slices.Collect(maps.Keys(b.Write)), b.Delete)
 	}
 	return ""
+}
+
+// common returns those of the rules that others have, too.
+func common(rules, others []ruleset.Rule) []ruleset.Rule {
+	return slices.DeleteFunc(slices.Clone(rules), func(r ruleset.Rule) bool { return !slices.Contains(others, r) })
 }
 
 // owned returns the chains that are ours alone.
