@@ -31,3 +31,21 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// A Print costs what the tables are long.
+func BenchmarkPrint(b *testing.B) {
+	for _, rules := range []int{1000, 50_000} {
+		b.Run(fmt.Sprintf("rules=%d", rules), func(b *testing.B) {
+			enterNamespace(b)
+			p := openProbe(b, ipproto.IPv4, legacy)
+			input := strings.Repeat("-A A -p tcp -m tcp --dport 80 -m comment --comment shop/web -j RETURN\n", rules)
+			if _, err := try("*nat\n:A - [0:0]\n"+input+"COMMIT\n", tool(ipproto.IPv4, legacy)+"-restore --noflush"); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				readPrint(b, p)
+			}
+		})
+	}
+}

@@ -39,9 +39,10 @@
 // built-in chain (its policy), and one at the end of the table; so the number can be told in advance.
 //
 // Missed: a write that leaves all of these as they were, such as a rule replaced by one of the same length, two
-// rules of one chain that change places, a policy, the name of a chain, or counters. Nothing cheap sees these. The
-// lock file of the tools is opened, not written, also by iptables -S, and by nobody who has no such file; audit
-// records (NETFILTER_CFG) exist only where auditing is on; IPT_SO_GET_ENTRIES copies the whole table.
+// rules of one chain that change places, a policy, or the name of a chain. No small question shows these. The lock
+// file of the tools is opened, not written, also by iptables -S, and by nobody who has no such file; audit records
+// (NETFILTER_CFG) exist only where auditing is on. What shows them is a copy of all entries (IPT_SO_GET_ENTRIES),
+// which Print hashes without reading what they mean: about 40 ms for 50,000 rules.
 //
 // And the question waits while the kernel exchanges a table of the family (net/netfilter/x_tables.c,
 // xt_find_table_lock): up to 120 ms during COMMITs of 100,000 rules on 2 cores, where nft answered within 0.1 ms.

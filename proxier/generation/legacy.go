@@ -32,15 +32,16 @@ const infoSize = unsafe.Sizeof(info{})
 // legacySocket asks through a socket of the family. Any will do, the kernel looks only at the privileges
 // (net/ipv4/netfilter/ip_tables.c, do_ipt_get_ctl); a datagram socket does not need CAP_NET_RAW.
 type legacySocket struct {
-	fd    int
-	level int
-	path  string   // of the list of tables
-	names *os.File // belongs to the namespace, as fd does; nil as long as the kernel has no such list
+	family ipproto.Family
+	fd     int
+	level  int
+	path   string   // of the list of tables
+	names  *os.File // belongs to the namespace, as fd does; nil as long as the kernel has no such list
 }
 
 func openLegacy(f ipproto.Family) (kernel, error) {
 	// Of the thread, not of the process: they differ where a thread entered another namespace.
-	s := &legacySocket{level: unix.SOL_IP, path: "/proc/thread-self/net/ip_tables_names"}
+	s := &legacySocket{family: f, level: unix.SOL_IP, path: "/proc/thread-self/net/ip_tables_names"}
 	domain := unix.AF_INET
 	if f == ipproto.IPv6 {
 		s.level, s.path, domain = unix.SOL_IPV6, "/proc/thread-self/net/ip6_tables_names", unix.AF_INET6

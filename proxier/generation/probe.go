@@ -3,6 +3,7 @@ package generation
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 
 	"espalier/proxier/ipproto"
 )
@@ -10,6 +11,7 @@ import (
 // A Probe reads Stamps of the network namespace in which it was opened. It is for one goroutine at a time.
 type Probe struct {
 	what string // for errors
+	seed maphash.Seed
 	kernel
 }
 
@@ -35,7 +37,7 @@ func open(what string, how func() (kernel, error)) (*Probe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the %s: %w", what, err)
 	}
-	p := &Probe{what: what, kernel: k}
+	p := &Probe{what: what, seed: maphash.MakeSeed(), kernel: k}
 	if _, err := p.Read(context.Background()); err != nil {
 		p.Close()
 		return nil, err

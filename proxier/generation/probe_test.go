@@ -74,7 +74,7 @@ func TestStampStays(t *testing.T) {
 	})
 }
 
-// What leaves a table as long as it was is seen with nft only.
+// What leaves a table as long as it was is seen at once with nft only, and in the Print with legacy.
 func TestSameSizeReplaced(t *testing.T) {
 	for _, args := range []string{
 		"-t nat -R KUBE-SERVICES 1 -p sctp -j RETURN",
@@ -84,14 +84,61 @@ func TestSameSizeReplaced(t *testing.T) {
 		t.Run(args, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, p *Probe, tool string) {
 				restore(t, tool, load)
-				before := read(t, p)
+				before, content := read(t, p), readPrint(t, p)
 				run(t, tool+" "+args)
-				seen := read(t, p) != before
-				if want := strings.HasSuffix(tool, "nft"); seen != want {
-					t.Errorf("%s %s: seen %v; the package says %v", tool, args, seen, want)
+				isNFT := strings.HasSuffix(tool, "nft")
+				if seen := read(t, p) != before; seen != isNFT {
+					t.Errorf("%s %s: seen %v; the package says %v", tool, args, seen, isNFT)
+				}
+				if seen := readPrint(t, p) != content; seen == isNFT {
+					t.Errorf("%s %s: seen in the Print %v; the package says %v", tool, args, seen, !isNFT)
 				}
 			})
 		})
+	}
+}
+
+// Packets move counters, and nothing else.
+func TestPrintStaysWhilePacketsPass(t *testing.T) {
+	everywhere(t, func(t *testing.T, p *Probe, tool string) {
+		restore(t, tool, load+"*filter\n-A KUBE-FORWARD -m limit --limit 5/s -j ACCEPT\n"+
+			"-A KUBE-FORWARD -m statistic --mode nth --every 3 --packet 0 -j ACCEPT\nCOMMIT\n")
+		before := readPrint(t, p)
+		send(t)
+		if saved := run(t, tool+"-save -c"); strings.Contains(saved, "[0:0] -A KUBE-FORWARD -p udp") {
+			t.Fatalf("the packets were not counted, so they prove nothing:\n%s", saved)
+		}
+		if after := readPrint(t, p); after != before {
+			t.Errorf("Print is %+v, was %+v", after, before)
+		}
+	})
+}
+
+func readPrint(t testing.TB, p *Probe) Print {
+	t.Helper()
+	print, err := p.Print(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return print
+}
+
+// What is not laid out as expected is refused, whatever it is.
+func TestOddEntriesAreRefused(t *testing.T) {
+	good := make([]byte, 2*120)
+	good[entry4.next], good[120+entry4.next] = 120, 120
+	if err := entry4.blank(good); err != nil {
+		t.Errorf("two entries: %v", err)
+	}
+	for name, next := range map[string]byte{"shorter than its head": 111, "without an end": 0, "longer than the table": 241} {
+		odd := slices.Clone(good)
+		odd[entry4.next] = next
+		if err := entry4.blank(odd); err == nil {
+			t.Errorf("an entry %s is not refused", name)
+		}
+	}
+	if err := entry4.blank(good[:120+50]); err == nil {
+		t.Error("half an entry is not refused")
 	}
 }
 

@@ -15,6 +15,18 @@ type Stamp struct {
 	sizes      [len(tables)]Size
 }
 
+// OfNFT is a Stamp as nft gives it.
+func OfNFT(generation uint32) Stamp { return Stamp{backend: nft, generation: generation} }
+
+// OfLegacy is a Stamp as the legacy backend gives it; a table that is not among the sizes does not exist.
+func OfLegacy(sizes map[ruleset.Table]Size) Stamp {
+	s := Stamp{backend: legacy}
+	for t, size := range sizes {
+		s.sizes[t] = size
+	}
+	return s
+}
+
 type backend uint8
 
 const (

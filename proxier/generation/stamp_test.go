@@ -9,15 +9,10 @@ import (
 	"espalier/proxier/ruleset"
 )
 
-func ofNFT(generation uint32) Stamp { return Stamp{backend: nft, generation: generation} }
-
 // ofLegacy has tables of so many entries; none where it is 0.
 func ofLegacy(mangle, filter, nat uint32) Stamp {
-	s := Stamp{backend: legacy}
-	for i, n := range []uint32{mangle, filter, nat} {
-		s.sizes[i] = Size{Entries: n, Bytes: 176 * n}
-	}
-	return s
+	size := func(n uint32) Size { return Size{Entries: n, Bytes: 176 * n} }
+	return OfLegacy(map[ruleset.Table]Size{ruleset.Mangle: size(mangle), ruleset.Filter: size(filter), ruleset.Nat: size(nat)})
 }
 
 func TestCommits(t *testing.T) {
@@ -27,12 +22,12 @@ func TestCommits(t *testing.T) {
 		n          uint32
 		counted    bool
 	}{
-		{"none", ofNFT(7), ofNFT(7), 0, true},
-		{"three", ofNFT(7), ofNFT(10), 3, true},
-		{"around the end, without 0", ofNFT(math.MaxUint32), ofNFT(1), 1, true},
-		{"far around the end", ofNFT(math.MaxUint32 - 1), ofNFT(2), 3, true},
+		{"none", OfNFT(7), OfNFT(7), 0, true},
+		{"three", OfNFT(7), OfNFT(10), 3, true},
+		{"around the end, without 0", OfNFT(math.MaxUint32), OfNFT(1), 1, true},
+		{"far around the end", OfNFT(math.MaxUint32 - 1), OfNFT(2), 3, true},
 		{"legacy does not count", ofLegacy(0, 4, 0), ofLegacy(0, 5, 0), 0, false},
-		{"nor does a Stamp that was not read", Stamp{}, ofNFT(7), 0, false},
+		{"nor does a Stamp that was not read", Stamp{}, OfNFT(7), 0, false},
 	} {
 		n, counted := tc.now.Commits(tc.since)
 		if n != tc.n || counted != tc.counted {
@@ -50,8 +45,8 @@ func TestTouched(t *testing.T) {
 		since, now Stamp
 		want       []ruleset.Table
 	}{
-		{"nft, no commit", ofNFT(7), ofNFT(7), nil},
-		{"nft does not tell tables apart", ofNFT(7), ofNFT(8), all},
+		{"nft, no commit", OfNFT(7), OfNFT(7), nil},
+		{"nft does not tell tables apart", OfNFT(7), OfNFT(8), all},
 		{"legacy, nothing", ofLegacy(0, 4, 9), ofLegacy(0, 4, 9), nil},
 		{"legacy, another number of rules", ofLegacy(0, 4, 9), ofLegacy(0, 4, 8), []ruleset.Table{ruleset.Nat}},
 		{"legacy, a new table", ofLegacy(0, 4, 9), ofLegacy(6, 4, 9), []ruleset.Table{ruleset.Mangle}},
@@ -67,7 +62,7 @@ func TestTouched(t *testing.T) {
 func TestStampText(t *testing.T) {
 	for want, s := range map[string]Stamp{
 		"not read":                        {},
-		"generation 12":                   ofNFT(12),
+		"generation 12":                   OfNFT(12),
 		"no tables":                       ofLegacy(0, 0, 0),
 		"filter 4 entries, nat 9 entries": ofLegacy(0, 4, 9),
 	} {

@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"sync"
+	"time"
 
 	"espalier/proxier/delta"
 	"espalier/proxier/generation"
@@ -19,12 +20,29 @@ type Ledger struct {
 	own    uint32           // own commits since base
 	flying int              // writes that are under way
 	writes uint64           // how often others wrote
+
+	// Where Stamps do not tell all, the content is compared too, as often as that is cheap.
+	print   generation.Print
+	printed bool          // print is that of the tables as we left them
+	looked  time.Time     // when it was read
+	looking time.Duration // what that took
 }
 
-// A probe reads how the tables are, in a few microseconds.
+// A probe reads how the tables are: a Stamp in a few microseconds, a Print in milliseconds.
 type probe interface {
 	Read(context.Context) (generation.Stamp, error)
+	Print(context.Context) (generation.Print, error)
 }
+
+const (
+	// printShare: reading the content takes at most one part in so many of the time; after own writes, which make a
+	// new beginning, writeShare.
+	printShare = 50
+	writeShare = 20
+	// firstPrint and lastPrint bound the time between two readings of the content.
+	firstPrint = time.Second
+	lastPrint  = 30 * time.Second
+)
 
 // NewLedger returns a Ledger on a probe, which it uses from one goroutine at a time.
 func NewLedger(p probe) *Ledger { return &Ledger{probe: p} }
@@ -37,7 +55,13 @@ func (l *Ledger) Foreign(ctx context.Context) (uint64, error) {
 	if l.flying > 0 {
 		return l.writes, nil
 	}
-	return l.writes, l.settle(ctx, true)
+	if err := l.settle(ctx, true); err != nil {
+		return l.writes, err
+	}
+	if time.Since(l.looked) >= min(max(firstPrint, printShare*l.looking), lastPrint) {
+		l.compareContent(ctx)
+	}
+	return l.writes, nil
 }
 
 // settle compares, unless it is known that nothing can be said, and begins anew from how the tables are now.
@@ -50,10 +74,29 @@ func (l *Ledger) settle(ctx context.Context, compare bool) error {
 		n, counted := now.Commits(l.base)
 		if counted && n != l.own || !counted && now != l.base {
 			l.writes++
+			l.printed = false
 		}
 	}
 	l.base, l.own = now, 0
 	return nil
+}
+
+// compareContent reads the content of the tables, where that tells more than a Stamp. What cannot be read now,
+// because the tables are being exchanged, is compared later.
+func (l *Ledger) compareContent(ctx context.Context) {
+	if _, counted := l.base.Generation(); counted {
+		return
+	}
+	start := time.Now()
+	print, err := l.probe.Print(ctx)
+	l.looked, l.looking = start, time.Since(start)
+	if err != nil {
+		return
+	}
+	if l.printed && print != l.print {
+		l.writes++
+	}
+	l.print, l.printed = print, true
 }
 
 // begin notes that an own write begins.
@@ -79,7 +122,10 @@ func (l *Ledger) end(ctx context.Context, commits int, failed bool) {
 	}
 	// Without a count, what the tables are after the own write is all that there is to compare with.
 	if _, counted := l.base.Generation(); !counted && l.flying == 0 {
-		_ = l.settle(ctx, false)
+		l.printed = false
+		if l.settle(ctx, false) == nil && time.Since(l.looked) >= writeShare*l.looking {
+			l.compareContent(ctx) // at once, so that little can come in between
+		}
 	}
 }
 
