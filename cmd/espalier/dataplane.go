@@ -132,6 +132,7 @@ func (d *dataPlane) config(n model.Node, f ipproto.Family, k kernelFacts) (plan.
 		LocalhostNodePorts: d.localhostNodePorts,
 		DropInvalid:        !k.liberal,
 		NoHairpinMatch:     k.noHairpinMatch,
+		Lacks:              k.lacks,
 		CountInvalid:       k.countInvalid,
 		CountLocalhost:     k.countLocalhost,
 	}
@@ -177,6 +178,7 @@ func (d *dataPlane) settings(n model.Node, f ipproto.Family, k kernelFacts) (mod
 type kernelFacts struct {
 	liberal        bool // nf_conntrack_tcp_be_liberal is set
 	noHairpinMatch bool // xt_bpf cannot be loaded
+	lacks          plan.Lacks
 	// The nfacct objects of these rules exist.
 	countInvalid, countLocalhost bool
 }

@@ -201,6 +201,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 		Source:   trackerSource{tracker.View(f)},
 		Settings: func(n model.Node) (model.Node, plan.Config, error) { return r.data.settings(n, f, facts) },
 		Refused:  refusedLine,
+		Learn:    func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
 		Report: func(done syncer.Report) {
 			report.sync(done)
 			after.report(done)

@@ -1,6 +1,7 @@
 package iptables_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -265,6 +266,43 @@ func TestProbe(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	})
+}
+
+// A program in front of iptables-restore plays a kernel that lacks one thing or another.
+func TestLacks(t *testing.T) {
+	everywhere(t, func(t *testing.T, k *iptables.Kernel) {
+		for _, missing := range append([]iptables.Feature{""}, iptables.Features[:]...) {
+			real, dir := *k, t.TempDir()
+			text := map[bool]string{true: "-j REJECT", false: "-m " + string(missing)}[missing == iptables.Reject]
+			if missing == "" {
+				text = "nothing of this kind"
+			}
+			script(t, dir, "restore", fmt.Sprintf(`input=$(cat)
+case "$input" in *%q*) echo "iptables-restore: line 3 failed: No chain/target/match by that name." >&2; exit 1;; esac
+printf '%%s\n' "$input" | %s "$@"`, text, k.RestoreCommand))
+			real.RestoreCommand = dir + "/restore"
+			got, err := real.Lacks(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			why, lacks := got[missing]
+			if len(got) > 1 || lacks != (missing != "") || lacks && !strings.Contains(why, "No chain/target/match") {
+				t.Errorf("without %q it lacks %v", missing, got)
+			}
+		}
+		if left := save(t, k).Owned(); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+func TestLacksOfABrokenKernelIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	script(t, dir, "restore", `echo "iptables-restore: line 3 failed" >&2; exit 1`)
+	k := &iptables.Kernel{Family: ipproto.IPv4, Backend: iptables.NFT, RestoreCommand: dir + "/restore"}
+	if got, err := k.Lacks(t.Context()); err == nil {
+		t.Errorf("it lacks %v, want an error: nothing can be loaded at all", got)
+	}
 }
 
 func TestProbeOfWhatStandsThereWritesNothing(t *testing.T) {

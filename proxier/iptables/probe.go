@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -47,27 +46,25 @@ func (k *Kernel) Probe(ctx context.Context, acct ...string) (Capabilities, error
 		return found, nil
 	}
 	names := slices.Sorted(maps.Keys(missing))
-	if k.try(ctx, slices.Collect(maps.Values(missing))...) == nil {
+	if k.try(ctx, ruleset.Nat, slices.Collect(maps.Values(missing))...) == nil {
 		for _, name := range names {
 			found.note(name)
 		}
 		return found, nil
 	}
-	if err := k.try(ctx, ruleset.Rule{Comment: "probe"}); err != nil {
+	if err := k.try(ctx, ruleset.Nat, ruleset.Rule{Comment: "probe"}); err != nil {
 		return Capabilities{}, fmt.Errorf("load a rule into a scratch chain: %w", err)
 	}
 	for _, name := range names {
-		err := k.try(ctx, missing[name])
-		refused, ok := errors.AsType[*RestoreError](err)
-		switch {
-		case err == nil:
-			found.note(name)
-		case ok && !IsLockBusy(err):
-			// Of the legacy tool one learns no more than that the COMMIT was refused.
-			found.Why[name] = strings.TrimSuffix(fmt.Sprintf("the kernel refuses %q: %s", missing[name].Text(k.Family), refused.Reason()), ": ")
-		default:
+		why, err := k.refused(ctx, ruleset.Nat, missing[name])
+		if err != nil {
 			return Capabilities{}, fmt.Errorf("probe %s: %w", name, err)
 		}
+		if why != "" {
+			found.Why[name] = why
+			continue
+		}
+		found.note(name)
 	}
 	return found, nil
 }
@@ -122,17 +119,17 @@ func (k *Kernel) list(ctx context.Context, c ruleset.Chain) ([]ruleset.Rule, err
 // try loads the rules. The chain is removed in a COMMIT of its own, in the same input: in the same COMMIT the
 // legacy tool would not show it to the kernel at all. Its name has a prefix by which the next sync would remove
 // it, should we end in between.
-func (k *Kernel) try(ctx context.Context, rules ...ruleset.Rule) error {
+func (k *Kernel) try(ctx context.Context, t ruleset.Table, rules ...ruleset.Rule) error {
 	chain := ruleset.PrefixEndpoint + "PROBE-" + rand.Text()[:10]
 	var text strings.Builder
-	fmt.Fprintf(&text, "*nat\n:%s - [0:0]\n", chain)
+	fmt.Fprintf(&text, "*%v\n:%s - [0:0]\n", t, chain)
 	for _, r := range rules {
 		if err := r.Validate(k.Family); err != nil {
 			return err
 		}
 		fmt.Fprintf(&text, "-A %s %s\n", chain, r.Text(k.Family))
 	}
-	fmt.Fprintf(&text, "COMMIT\n*nat\n:%[1]s - [0:0]\n-X %[1]s\nCOMMIT\n", chain)
+	fmt.Fprintf(&text, "COMMIT\n*%[1]v\n:%[2]s - [0:0]\n-X %[2]s\nCOMMIT\n", t, chain)
 	return k.Restore(ctx, func(w io.Writer) error {
 		_, err := io.WriteString(w, text.String())
 		return err

@@ -34,9 +34,25 @@ type Config struct {
 	// NoHairpinMatch says that the kernel lacks xt_bpf: hairpin connections are then found by one rule for
 	// each endpoint address.
 	NoHairpinMatch bool
+	// Lacks is what else the kernel lacks.
+	Lacks Lacks
 	// CountInvalid and CountLocalhost: the nfacct objects ct_state_invalid_dropped_pkts and
 	// localhost_nps_accepted_pkts exist, and the kernel can count with them.
 	CountInvalid, CountLocalhost bool
+}
+
+// Lacks says what a kernel cannot do, or the iptables on it. Only what needs it suffers.
+type Lacks struct {
+	// Recent (xt_recent): clients do not stay with an endpoint.
+	Recent bool
+	// Statistic (xt_statistic): a node sends all connections to a Service to one of its endpoints.
+	Statistic bool
+	// AddrType (xt_addrtype): node ports answer on the addresses that the node had when rules were last planned; from
+	// the node itself, external addresses of Services whose external policy is Local lead to endpoints of the node
+	// only; and node ports without endpoints are silent.
+	AddrType bool
+	// Reject (ipt_REJECT): who has no endpoints is silent.
+	Reject bool
 }
 
 // The nfacct objects, by kube-proxy's names.
@@ -90,8 +106,11 @@ func (d Detector) String() string {
 	return "none"
 }
 
-// EveryAddress reports whether node ports answer on all addresses of the node.
+// EveryAddress reports whether node ports answer on all addresses of the node, whichever these are.
 func (c Config) EveryAddress() bool {
+	if c.Lacks.AddrType {
+		return false
+	}
 	for _, p := range c.NodePortAddresses {
 		if p.Bits() == 0 {
 			return true

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -97,6 +99,12 @@ type target struct {
 // targets returns the target for a set of endpoints. The chain is only added when the target is used.
 func (sp servicePort) targets(prefix string, set []model.Endpoint) target {
 	b := balancer{out: sp.chains, port: sp.name, proto: sp.port.Proto, affinity: uint32(sp.svc.Affinity / time.Second)}
+	if sp.cfg.Lacks.Recent {
+		b.affinity = 0
+	}
+	if sp.cfg.Lacks.Statistic && len(set) > 1 {
+		set = sp.one(set)
+	}
 	switch len(set) {
 	case 0:
 		return target{}
@@ -109,6 +117,13 @@ func (sp servicePort) targets(prefix string, set []model.Endpoint) target {
 			sp.chains[chain] = b.chain(chain.Name, set)
 		}
 	}}
+}
+
+// one returns one of the endpoints, not the same on all nodes.
+func (sp servicePort) one(set []model.Endpoint) []model.Endpoint {
+	sum := sha256.Sum256([]byte(sp.node.Name + "\x00" + sp.name + sp.port.Proto.String()))
+	i := binary.BigEndian.Uint64(sum[:]) % uint64(len(set))
+	return set[i : i+1]
 }
 
 // via returns the target's rule with conditions and comment of r.
@@ -140,7 +155,11 @@ func (sp servicePort) verdict() ruleset.Rule {
 	if sp.sel.Any {
 		return ruleset.Rule{Comment: sp.name + " has no local endpoints", Jump: ruleset.Drop}
 	}
-	return ruleset.Rule{Comment: sp.name + " has no endpoints", Jump: ruleset.Reject}
+	refuse := ruleset.Reject
+	if sp.cfg.Lacks.Reject {
+		refuse = ruleset.Drop
+	}
+	return ruleset.Rule{Comment: sp.name + " has no endpoints", Jump: refuse}
 }
 
 // externalChain adds the chain that every external destination of the port leads to, and returns its name.
@@ -174,6 +193,9 @@ func (sp servicePort) shortCuts(cluster target) []ruleset.Rule {
 	var rules []ruleset.Rule
 	if d := sp.cfg.Detector; d.Present() {
 		rules = append(rules, cluster.via(d.local(ruleset.Rule{Comment: "pod traffic for " + sp.name + " external destinations"})))
+	}
+	if sp.cfg.Lacks.AddrType {
+		return rules
 	}
 	return append(rules,
 		ruleset.Rule{
@@ -256,7 +278,7 @@ func (sp servicePort) refuseExternal() {
 	for _, ip := range slices.Concat(sp.externalIPs(), sp.svc.VIPs) {
 		sp.add(refusedExternal, sp.frontend(ip), sp.verdict())
 	}
-	if sp.port.NodePort != 0 {
+	if sp.port.NodePort != 0 && !sp.cfg.Lacks.AddrType { // or packets through the node to such a port would be refused
 		sp.add(refusedNodePorts, portKey(sp.port.Proto, sp.port.NodePort), sp.verdict())
 	}
 }

@@ -97,8 +97,8 @@ func (s *Syncer) trialDue() bool {
 	return ok && !time.Now().Before(next)
 }
 
-// isolate reports whether the error means that the kernel refuses rules of single Services. They are in quarantine
-// then, and the others can be planned without them.
+// isolate reports whether the error means that the kernel refuses rules, and whether it is worth to plan anew: with
+// the Services in quarantine whose rules these are, or without what the kernel turned out to lack.
 func (s *Syncer) isolate(ctx context.Context, err error, planner *plan.Planner, services map[model.ServiceName]model.Entry) bool {
 	if err == nil || s.Refused == nil {
 		return false
@@ -106,6 +106,9 @@ func (s *Syncer) isolate(ctx context.Context, err error, planner *plan.Planner, 
 	line, refused := s.Refused(err)
 	if !refused {
 		return false
+	}
+	if s.Learn != nil && s.Learn(ctx) {
+		return true // no Service is to blame, and with other settings all may be programmed
 	}
 	names := s.culprits(ctx, line, planner, services)
 	s.quarantine(names, services, err)

@@ -58,6 +58,9 @@ type Syncer struct {
 	// Refused reports whether an error of the Kernel means that it refused rules, as opposed to a lock that is
 	// held or a missing privilege, and if so which line of restore input, as far as that is known.
 	Refused func(error) (line string, refused bool)
+	// Learn is called after rules were refused, and reports whether the kernel turned out to lack something that
+	// Settings took for granted, and now does not. Optional.
+	Learn func(context.Context) bool
 	// Report is called after every sync, also after one that found nothing to do or failed.
 	Report func(Report)
 	// MinInterval is the least time between the end of a sync and the start of the next. Zero: half of what the
@@ -185,9 +188,13 @@ func (s *Syncer) whole(ctx context.Context, since time.Time, r *Report) error {
 	snapshot, later := s.Source.Snapshot()
 	s.oldest(since)
 	s.oldest(later)
-	snapshot.Node = s.node
+	node := snapshot.Node
 	r.Whole, r.Services = true, snapshot.Services
 	for {
+		if err := s.settle(node, r); err != nil { // also what was learned since
+			return err
+		}
+		snapshot.Node = s.node
 		admitted := snapshot
 		admitted.Services = s.admitted(snapshot.Services)
 		planner, err := s.load(ctx, admitted, r)

@@ -85,6 +85,10 @@ func TestSteady(t *testing.T) {
 				{"cold start", steadyColdStart},
 				{"a Service is refused and its line is named", refusedByLine},
 				{"a Service is refused and only the COMMIT is named", refusedByCommit},
+				{"the kernel lacks recent", lacking(iptables.Recent)},
+				{"the kernel lacks statistic", lacking(iptables.Statistic)},
+				{"the kernel lacks addrtype", lacking(iptables.AddrType)},
+				{"the kernel lacks REJECT", lacking(iptables.Reject)},
 			} {
 				t.Run(part.name, func(t *testing.T) { part.test(t, newSite(t, b, path)) })
 			}

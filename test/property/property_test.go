@@ -52,6 +52,9 @@ func randomConfig(r *rand.Rand, f ipproto.Family) plan.Config {
 		CountInvalid:       r.IntN(4) == 0,
 		CountLocalhost:     r.IntN(4) == 0,
 		NodePortAddresses:  []netip.Prefix{f.All()},
+		Lacks: plan.Lacks{
+			Recent: r.IntN(8) == 0, Statistic: r.IntN(8) == 0, AddrType: r.IntN(8) == 0, Reject: r.IntN(8) == 0,
+		},
 	}
 	switch r.IntN(4) {
 	case 0:
