@@ -128,7 +128,17 @@ func (c *cluster) publish() {
 			v.names[name] = struct{}{}
 		}
 	}
-	clear(c.stale)
+	c.stale = emptied(c.stale)
+}
+
+// emptied returns a map without entries. A map never shrinks, and to walk one takes as long as when it was full: the
+// one that held a whole cluster is not kept for its changes.
+func emptied[K comparable, V any](m map[K]V) map[K]V {
+	if len(m) > 100 {
+		return map[K]V{}
+	}
+	clear(m)
+	return m
 }
 
 // entry computes what belongs into the table for a stale Service, out of the parts of the old entry where they

@@ -101,7 +101,7 @@ func (v *View) take() Stamp {
 		stamp.Changed = slices.SortedFunc(maps.Keys(v.names), model.ServiceName.Compare)
 	}
 	v.since, v.all = time.Time{}, false
-	clear(v.names)
+	v.names = emptied(v.names)
 	select {
 	case <-v.changed:
 	default:

@@ -48,9 +48,8 @@ type candidate struct {
 }
 
 func newCandidate(a SliceAddress, port uint16) candidate {
-	addr := netip.AddrPortFrom(a.Addr, port)
-	return candidate{addr.String(), Endpoint{
-		Addr: addr, Local: a.Local,
+	return candidate{Endpoint: Endpoint{
+		Addr: netip.AddrPortFrom(a.Addr, port), Local: a.Local,
 		Ready: a.Ready, Serving: a.Serving, Terminating: a.Terminating,
 		ZoneHints: a.ZoneHints, NodeHints: a.NodeHints,
 	}}
@@ -58,6 +57,12 @@ func newCandidate(a SliceAddress, port uint16) candidate {
 
 // distinct sorts the candidates as CompareEndpoints does and keeps the best one of each address.
 func distinct(list []candidate) []Endpoint {
+	if len(list) == 1 {
+		return []Endpoint{list[0].Endpoint}
+	}
+	for i := range list {
+		list[i].text = list[i].Addr.String()
+	}
 	slices.SortFunc(list, func(a, b candidate) int {
 		if c := strings.Compare(a.text, b.text); c != 0 {
 			return c

@@ -63,7 +63,7 @@ func (b balancer) chain(name string, endpoints []model.Endpoint) []ruleset.Rule 
 		candidates[i].Endpoint = e
 	}
 	if len(candidates) <= groupEndpoints {
-		return append(b.returning(name, candidates, false), b.choosing(name, candidates, false)...)
+		return b.both(name, candidates, false)
 	}
 	// Groups are made by hash, not by order, so that a changed endpoint changes its own group and not the
 	// borders of all.
@@ -72,15 +72,25 @@ func (b balancer) chain(name string, endpoints []model.Endpoint) []ruleset.Rule 
 		copy(candidates[i].hash[:], sum[:])
 	}
 	slices.SortFunc(candidates, func(x, y candidate) int { return slices.Compare(x.hash[:], y.hash[:]) })
-	return append(b.returning(name, candidates, true), b.choosing(name, candidates, true)...)
+	return b.both(name, candidates, true)
+}
+
+// both returns the rules for clients that return, and behind them those for the others.
+func (b balancer) both(name string, candidates []candidate, grouped bool) []ruleset.Rule {
+	rules := b.choosing(name, candidates, grouped)
+	if first := b.returning(name, candidates, grouped); len(first) > 0 {
+		return append(first, rules...)
+	}
+	return rules
 }
 
 // choosing returns the rules that take each endpoint with the same probability: rule i of n takes one in n-i
 // of what is left, a group as many as it has endpoints.
 func (b balancer) choosing(name string, candidates []candidate, grouped bool) []ruleset.Rule {
 	left := len(candidates)
-	var rules []ruleset.Rule
-	for _, group := range divide(candidates, grouped) {
+	groups := divide(candidates, grouped)
+	rules := make([]ruleset.Rule, 0, len(groups))
+	for _, group := range groups {
 		var r ruleset.Rule
 		if len(group) == 1 {
 			r = b.to(group[0].Endpoint)

@@ -32,7 +32,7 @@ type claim struct {
 func (n *node) leaf() bool { return n.zero == nil }
 
 // entry returns what a leaf stands for.
-func (n *node) entry() entry { return n.claims[0].entry }
+func (n *node) entry() *entry { return &n.claims[0].entry }
 
 // add enters a claim. Among several claims to a key the one of the Service that comes first by name wins, and
 // among those of one Service the one that was added first.
@@ -120,15 +120,15 @@ func (n *node) branch(k key) **node {
 	return &n.one
 }
 
-// entries adds the winning entries below the node to list, in the order of their keys.
-func (n *node) entries(list []entry) []entry {
+// leaves adds the leaves below the node to list, in the order of their keys.
+func (n *node) leaves(list []*node) []*node {
 	if n == nil {
 		return list
 	}
 	if n.leaf() {
-		return append(list, n.entry())
+		return append(list, n)
 	}
-	return n.one.entries(n.zero.entries(list))
+	return n.one.leaves(n.zero.leaves(list))
 }
 
 // find returns the leaf of a key; nil if there is none.

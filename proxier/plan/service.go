@@ -51,7 +51,7 @@ func contribute(e model.Entry, node model.Node, f ipproto.Family, cfg Config) *c
 }
 
 // hairpins adds a rule for each endpoint that finds connections of the endpoint with itself.
-func (sp servicePort) hairpins() {
+func (sp *servicePort) hairpins() {
 	for _, ep := range sp.sel.Reachable() {
 		p := netip.PrefixFrom(ep.Addr.Addr(), ep.Addr.Addr().BitLen())
 		sp.add(natHairpins, prefixKey(p), ruleset.Rule{Src: p, Jump: ruleset.MarkMasq})
@@ -64,7 +64,7 @@ func (c *contribution) add(t treeID, k key, r ruleset.Rule) {
 	c.entries[t] = append(c.entries[t], entry{key: k, rule: r})
 }
 
-func (sp servicePort) plan() {
+func (sp *servicePort) plan() {
 	cluster := sp.targets(ruleset.PrefixService, sp.sel.Cluster)
 	local := sp.targets(ruleset.PrefixLocal, sp.sel.Local)
 
@@ -80,7 +80,9 @@ func (sp servicePort) plan() {
 	}
 	served := sp.sel.Any && (!sp.svc.ExternalLocal || len(sp.sel.Local) > 0)
 	if sp.sel.Any {
-		sp.externalDestinations(sp.externalChain(cluster, local))
+		if chain := sp.externalChain(cluster, local); chain != "" {
+			sp.externalDestinations(chain)
+		}
 	}
 	if !served {
 		sp.refuseExternal()
@@ -92,16 +94,13 @@ func (sp servicePort) plan() {
 // has one endpoint that is its DNAT; else a jump to the chain that chooses.
 type target struct {
 	rule ruleset.Rule
-	ok   bool // the set is not empty
-	use  func()
+	set  []model.Endpoint // empty: there is nobody to send to
 }
 
-// targets returns the target for a set of endpoints. The chain is only added when the target is used.
-func (sp servicePort) targets(prefix string, set []model.Endpoint) target {
-	b := balancer{out: sp.chains, port: sp.name, proto: sp.port.Proto, affinity: uint32(sp.svc.Affinity / time.Second)}
-	if sp.cfg.Lacks.Recent {
-		b.affinity = 0
-	}
+func (t target) ok() bool { return len(t.set) > 0 }
+
+// targets returns the target for a set of endpoints. The chain is only added when the target is used; see via.
+func (sp *servicePort) targets(prefix string, set []model.Endpoint) target {
 	if sp.cfg.Lacks.Statistic && len(set) > 1 {
 		set = sp.one(set)
 	}
@@ -109,26 +108,27 @@ func (sp servicePort) targets(prefix string, set []model.Endpoint) target {
 	case 0:
 		return target{}
 	case 1:
-		return target{rule: b.to(set[0]), ok: true, use: func() {}}
+		return target{rule: sp.balancer().to(set[0]), set: set}
 	}
-	chain := ruleset.Chain{Table: ruleset.Nat, Name: prefix + sp.hash}
-	return target{rule: ruleset.Rule{Jump: chain.Name}, ok: true, use: func() {
-		if _, done := sp.chains[chain]; !done {
-			sp.chains[chain] = b.chain(chain.Name, set)
-		}
-	}}
+	return target{rule: ruleset.Rule{Jump: prefix + sp.hash}, set: set}
 }
 
-// one returns one of the endpoints, not the same on all nodes.
-func (sp servicePort) one(set []model.Endpoint) []model.Endpoint {
-	sum := sha256.Sum256([]byte(sp.node.Name + "\x00" + sp.name + sp.port.Proto.String()))
-	i := binary.BigEndian.Uint64(sum[:]) % uint64(len(set))
-	return set[i : i+1]
+func (sp *servicePort) balancer() balancer {
+	b := balancer{out: sp.chains, port: sp.name, proto: sp.port.Proto, affinity: uint32(sp.svc.Affinity / time.Second)}
+	if sp.cfg.Lacks.Recent {
+		b.affinity = 0
+	}
+	return b
 }
 
 // via returns the target's rule with conditions and comment of r.
-func (t target) via(r ruleset.Rule) ruleset.Rule {
-	t.use()
+func (sp *servicePort) via(t target, r ruleset.Rule) ruleset.Rule {
+	if len(t.set) > 1 {
+		chain := ruleset.Chain{Table: ruleset.Nat, Name: t.rule.Jump}
+		if _, done := sp.chains[chain]; !done {
+			sp.chains[chain] = sp.balancer().chain(chain.Name, t.set)
+		}
+	}
 	r.Jump, r.To, r.Recent = t.rule.Jump, t.rule.To, t.rule.Recent
 	if t.rule.Proto != ipproto.UnknownProto {
 		r.Proto = t.rule.Proto
@@ -136,12 +136,19 @@ func (t target) via(r ruleset.Rule) ruleset.Rule {
 	return r
 }
 
+// one returns one of the endpoints, not the same on all nodes.
+func (sp *servicePort) one(set []model.Endpoint) []model.Endpoint {
+	sum := sha256.Sum256([]byte(sp.node.Name + "\x00" + sp.name + sp.port.Proto.String()))
+	i := binary.BigEndian.Uint64(sum[:]) % uint64(len(set))
+	return set[i : i+1]
+}
+
 // clusterIP adds the rule for the cluster IP, or the verdict where nothing can serve it.
-func (sp servicePort) clusterIP(t target) {
-	if t.ok {
+func (sp *servicePort) clusterIP(t target) {
+	if t.ok() {
 		sp.entries[frontends] = append(sp.entries[frontends], entry{
 			key:  sp.frontend(sp.svc.ClusterIP),
-			rule: t.via(ruleset.Rule{Comment: sp.name + " cluster IP"}),
+			rule: sp.via(t, ruleset.Rule{Comment: sp.name + " cluster IP"}),
 			masq: true,
 		})
 		return
@@ -151,7 +158,7 @@ func (sp servicePort) clusterIP(t target) {
 
 // verdict is the rule for a frontend that cannot be served: refused where no endpoint exists at all, dropped
 // where one exists that the policy does not allow on this node.
-func (sp servicePort) verdict() ruleset.Rule {
+func (sp *servicePort) verdict() ruleset.Rule {
 	if sp.sel.Any {
 		return ruleset.Rule{Comment: sp.name + " has no local endpoints", Jump: ruleset.Drop}
 	}
@@ -162,8 +169,9 @@ func (sp servicePort) verdict() ruleset.Rule {
 	return ruleset.Rule{Comment: sp.name + " has no endpoints", Jump: refuse}
 }
 
-// externalChain adds the chain that every external destination of the port leads to, and returns its name.
-func (sp servicePort) externalChain(cluster, local target) string {
+// externalChain adds the chain that every external destination of the port leads to, and returns its name; nothing if
+// there is none.
+func (sp *servicePort) externalChain(cluster, local target) string {
 	if len(sp.externalIPs()) == 0 && len(sp.svc.VIPs) == 0 && sp.port.NodePort == 0 {
 		return "" // accessible only by external IPs that the operator has switched off
 	}
@@ -172,13 +180,16 @@ func (sp servicePort) externalChain(cluster, local target) string {
 	if !sp.svc.ExternalLocal {
 		rules = []ruleset.Rule{
 			{Comment: "masquerade traffic for " + sp.name + " external destinations", Jump: ruleset.MarkMasq},
-			cluster.via(ruleset.Rule{}),
+			sp.via(cluster, ruleset.Rule{}),
 		}
 	} else {
 		rules = sp.shortCuts(cluster)
-		if local.ok {
-			rules = append(rules, local.via(ruleset.Rule{}))
+		if local.ok() {
+			rules = append(rules, sp.via(local, ruleset.Rule{}))
 		}
+	}
+	if len(rules) == 0 {
+		return ""
 	}
 	sp.chains[chain] = rules
 	return chain.Name
@@ -186,13 +197,13 @@ func (sp servicePort) externalChain(cluster, local target) string {
 
 // shortCuts are the rules by which pods and processes of this node reach all endpoints of a Service whose
 // external traffic policy is Local: they did not come through a load balancer that chose this node.
-func (sp servicePort) shortCuts(cluster target) []ruleset.Rule {
-	if !cluster.ok {
+func (sp *servicePort) shortCuts(cluster target) []ruleset.Rule {
+	if !cluster.ok() {
 		return nil
 	}
 	var rules []ruleset.Rule
 	if d := sp.cfg.Detector; d.Present() {
-		rules = append(rules, cluster.via(d.local(ruleset.Rule{Comment: "pod traffic for " + sp.name + " external destinations"})))
+		rules = append(rules, sp.via(cluster, d.local(ruleset.Rule{Comment: "pod traffic for " + sp.name + " external destinations"})))
 	}
 	if sp.cfg.Lacks.AddrType {
 		return rules
@@ -202,12 +213,12 @@ func (sp servicePort) shortCuts(cluster target) []ruleset.Rule {
 			Comment:  "masquerade LOCAL traffic for " + sp.name + " external destinations",
 			SrcLocal: true, Jump: ruleset.MarkMasq,
 		},
-		cluster.via(ruleset.Rule{Comment: "route LOCAL traffic for " + sp.name + " external destinations", SrcLocal: true}),
+		sp.via(cluster, ruleset.Rule{Comment: "route LOCAL traffic for " + sp.name + " external destinations", SrcLocal: true}),
 	)
 }
 
 // externalDestinations adds the rules that lead external IPs, VIPs and the node port to chain.
-func (sp servicePort) externalDestinations(chain string) {
+func (sp *servicePort) externalDestinations(chain string) {
 	for _, ip := range sp.externalIPs() {
 		sp.add(frontends, sp.frontend(ip), ruleset.Rule{Comment: sp.name + " external IP", Jump: chain})
 	}
@@ -231,7 +242,7 @@ func (sp servicePort) externalDestinations(chain string) {
 
 // firewallChain adds the chain that lets only the source ranges pass to chain, and returns its name. What it
 // does not let pass returns untranslated, and KUBE-PROXY-FIREWALL drops it.
-func (sp servicePort) firewallChain(chain string) string {
+func (sp *servicePort) firewallChain(chain string) string {
 	fw := ruleset.Chain{Table: ruleset.Nat, Name: ruleset.PrefixFirewall + sp.hash}
 	allowed := sp.svc.SourceRanges
 	// A node that may use the VIP may use it from the VIP too: some load balancers put the VIP on an interface
@@ -274,7 +285,7 @@ func sourceIndex(ranges []netip.Prefix, r ruleset.Rule) index {
 }
 
 // refuseExternal adds the verdicts for external destinations that cannot be served.
-func (sp servicePort) refuseExternal() {
+func (sp *servicePort) refuseExternal() {
 	for _, ip := range slices.Concat(sp.externalIPs(), sp.svc.VIPs) {
 		sp.add(refusedExternal, sp.frontend(ip), sp.verdict())
 	}
@@ -285,7 +296,7 @@ func (sp servicePort) refuseExternal() {
 
 // healthCheck lets load balancers ask for local endpoints. It does not depend on connection state: a rule for
 // new connections only would not let answers pass an INPUT chain that drops by default.
-func (sp servicePort) healthCheck() {
+func (sp *servicePort) healthCheck() {
 	if sp.svc.HealthCheckNodePort == 0 {
 		return
 	}
@@ -293,11 +304,11 @@ func (sp servicePort) healthCheck() {
 		ruleset.Rule{Comment: sp.name + " health check node port", Jump: ruleset.Accept})
 }
 
-func (sp servicePort) frontend(ip netip.Addr) key {
+func (sp *servicePort) frontend(ip netip.Addr) key {
 	return frontendKey(netip.AddrPortFrom(ip, sp.port.Port), sp.port.Proto)
 }
 
-func (sp servicePort) externalIPs() []netip.Addr {
+func (sp *servicePort) externalIPs() []netip.Addr {
 	if sp.cfg.NoExternalIPs {
 		return nil
 	}

@@ -47,13 +47,13 @@ func (t tree) chain(n *node) []ruleset.Rule {
 		return nil
 	}
 	if n.count <= leafRules {
-		return t.rules(n.entries(nil))
+		return t.rules(n.leaves(make([]*node, 0, leafRules)))
 	}
-	var single []entry
+	var single []*node
 	var below []ruleset.Rule
 	for _, part := range n.parts() {
 		if part.leaf() {
-			single = append(single, part.entry())
+			single = append(single, part)
 			continue
 		}
 		k := part.key.expressible()
@@ -83,13 +83,14 @@ func (t tree) chainOf(n *node) ruleset.Chain {
 	return ruleset.Chain{Table: t.table, Name: t.name(n.key.expressible())}
 }
 
-// rules returns the rules of entries that stand in the same chain.
-func (t tree) rules(entries []entry) []ruleset.Rule {
-	rules := make([]ruleset.Rule, 0, len(entries)+2)
-	var marked []entry
-	for _, e := range entries {
+// rules returns the rules of leaves whose entries stand in the same chain.
+func (t tree) rules(leaves []*node) []ruleset.Rule {
+	rules := make([]ruleset.Rule, 0, len(leaves)+2)
+	marked := make([]*node, 0, len(leaves))
+	for _, n := range leaves {
+		e := n.entry()
 		if e.masq && t.masq != nil {
-			marked = append(marked, e)
+			marked = append(marked, n)
 			continue
 		}
 		rules = append(rules, e.key.match(e.rule))
@@ -101,8 +102,8 @@ func (t tree) rules(entries []entry) []ruleset.Rule {
 	// it is the entry itself, whose packets never come back.
 	scope := commonKey(marked)
 	rules = append(rules, scope.match(t.masq.mark))
-	for _, e := range marked {
-		rules = append(rules, e.key.match(e.rule))
+	for _, n := range marked {
+		rules = append(rules, n.key.match(n.entry().rule))
 	}
 	if len(marked) > 1 {
 		rules = append(rules, scope.match(t.masq.unmark))
@@ -110,9 +111,9 @@ func (t tree) rules(entries []entry) []ruleset.Rule {
 	return rules
 }
 
-// commonKey returns the longest key that all entries begin with.
-func commonKey(entries []entry) key {
-	return entries[0].key.common(entries[len(entries)-1].key)
+// commonKey returns the longest key that all of the leaves, which are in order, begin with.
+func commonKey(leaves []*node) key {
+	return leaves[0].key.common(leaves[len(leaves)-1].key)
 }
 
 // parts returns the nodes that the chain for n is divided into: those that differ in their bits before the end

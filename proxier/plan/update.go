@@ -31,12 +31,13 @@ func newUpdate(p *Planner) *update {
 
 // run plans the given Services anew.
 func (u *update) run(services map[model.ServiceName]model.Entry) Change {
+	if len(u.prints) == 0 {
+		u.first(services)
+		return u.out
+	}
 	planned := make(map[model.ServiceName]*contribution, len(services))
 	for name, e := range services {
-		c := &contribution{}
-		if e.Service != nil {
-			c = contribute(e, u.node, u.family, u.cfg)
-		}
+		c := u.plan(e)
 		planned[name] = c
 		u.touch(name, c)
 	}
@@ -52,6 +53,34 @@ func (u *update) run(services map[model.ServiceName]model.Entry) Change {
 	u.fixed()
 	u.finish()
 	return u.out
+}
+
+// first plans a whole cluster where there was none: nothing has to be compared, and every chain is written.
+func (u *update) first(services map[model.ServiceName]model.Entry) {
+	u.services = make(map[model.ServiceName]footprint, len(services))
+	for name, e := range services {
+		u.replace(name, u.plan(e))
+	}
+	for id := range u.trees {
+		u.all(u.tree(treeID(id)), u.trees[id].root)
+	}
+	u.fixed()
+}
+
+// all writes the chains below that of n.
+func (u *update) all(t tree, n *node) {
+	for _, below := range n.chains() {
+		u.write(t.chainOf(below), t.chain(below))
+		u.all(t, below)
+	}
+}
+
+// plan plans one Service; nothing if there is none.
+func (u *update) plan(e model.Entry) *contribution {
+	if e.Service == nil {
+		return &contribution{}
+	}
+	return contribute(e, u.node, u.family, u.cfg)
 }
 
 // touch notes the places in trees that a Service had or will have.
