@@ -27,7 +27,7 @@ type benchmark struct {
 	churn                    float64
 	duration                 time.Duration
 	patience, repairPatience time.Duration
-	output, json, html       string
+	output, json, html, svg  string
 	logs                     string
 }
 
@@ -89,6 +89,8 @@ func (b *benchmark) addFlags(fs *pflag.FlagSet) {
 		"Write the results, samples included, to this file.")
 	fs.StringVar(&b.html, "html", "",
 		"Write a page with tables and plots to this file.")
+	fs.StringVar(&b.svg, "svg", "",
+		"Write the plots of that page to this file, as an image.")
 	fs.StringVar(&b.logs, "logs", "",
 		"Keep the logs of the proxies in this directory.")
 }
@@ -166,7 +168,7 @@ func (b *benchmark) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := lab.Usable(); err != nil {
 		return fmt.Errorf("make network namespaces: %w", err)
 	}
-	if err := errors.Join(writable(b.json), writable(b.html), makeDirectory(b.logs)); err != nil {
+	if err := errors.Join(writable(b.json), writable(b.html), writable(b.svg), makeDirectory(b.logs)); err != nil {
 		return err // now, and not when the work is done
 	}
 	// The cluster stays in memory for the whole time. Looking through it less often leaves more of the machine to
@@ -186,7 +188,7 @@ func (b *benchmark) run(ctx context.Context, stdout, stderr io.Writer) error {
 
 // keep writes the results to the files that are wanted.
 func (b *benchmark) keep(r report.Report) error {
-	return errors.Join(writeFile(b.json, r.WriteJSON), writeFile(b.html, r.WriteHTML))
+	return errors.Join(writeFile(b.json, r.WriteJSON), writeFile(b.html, r.WriteHTML), writeFile(b.svg, r.WriteSVG))
 }
 
 func (b *benchmark) print(r report.Report, stdout io.Writer) error {

@@ -1,14 +1,14 @@
 package report
 
 import (
-	_ "embed"
+	"embed"
 	"html/template"
 	"io"
 	"time"
 )
 
-//go:embed page.html
-var pageText string
+//go:embed page.html picture.svg parts.html
+var templates embed.FS
 
 // page is what the template shows.
 type page struct {
@@ -30,7 +30,7 @@ type section struct {
 
 // WriteHTML prints a page that needs nothing else: no script, no font, no picture from elsewhere.
 func (r Report) WriteHTML(w io.Writer) error {
-	t, err := template.New("page").Parse(pageText)
+	t, err := template.ParseFS(templates, "page.html", "parts.html")
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func example() Report {
 func TestGolden(t *testing.T) {
 	r := example()
 	for name, write := range map[string]func(io.Writer) error{
-		"table.txt": r.WriteTable, "report.json": r.WriteJSON, "page.html": r.WriteHTML,
+		"table.txt": r.WriteTable, "report.json": r.WriteJSON, "page.html": r.WriteHTML, "plots.svg": r.WriteSVG,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
