@@ -62,6 +62,22 @@
 // 2026-11: A Planner remembers prints of chains, not their rules: two 64-bit hashes. A whole sync plans anew, into
 // a new Planner, so nothing that a Planner remembers outlives the knowledge of what the kernel holds.
 //
+// 2026-11: Jumps keep their order, and are put back when somebody moved them behind rules that stood behind them, once
+// for each such rule. Calico and Docker move their own jumps to the front whenever they are not there; two who insist
+// would take turns for ever. A rule that is new in front of ours may stay: an administrator has put it there.
+//
+// 2026-11: With the legacy backend the kernel tells cheaply how long a table is, and nothing else. So its content is
+// read as the kernel has it and hashed, for at most a fiftieth of the time; iptables-save with its text costs many
+// times that. See generation.Print.
+//
+// 2026-11: What a kernel lacks (xt_recent, say) is asked when rules were refused, not at start: then each match is
+// loaded for itself, and what is missing is planned without, before any Service is suspected. Asked at start, it would
+// make every restart write to the kernel. xt_bpf and nfacct are asked at start, unless rules that stand there prove
+// them.
+//
+// 2026-11: Affinity is written as two matches, --rcheck --reap and --set, although --update --reap does the same in one:
+// before Linux 5.11 that combination could crash the kernel (xt_recent: fix attempt to update deleted entry).
+//
 // 2026-11: Where kube-proxy is known to do worse, we do otherwise: --nodeport-addresses=primary without a known
 // address opens nothing, instead of every address; source ranges of which none can be read admit nobody, instead
 // of everybody; affinity without a timeout is three hours, instead of a panic; every failed sync is tried again.
