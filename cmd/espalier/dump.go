@@ -93,7 +93,7 @@ func (d *dump) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Write
 		return printStats(stdout, rules)
 	}
 	batch := delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil)
-	if err := batch.Encode(stdout, family, strategy); err != nil {
+	if _, err := batch.Encode(stdout, family, strategy); err != nil {
 		return fmt.Errorf("print %s rules: %w", family, err)
 	}
 	return nil

@@ -106,6 +106,7 @@ func (r *reporter) sync(done syncer.Report) {
 	}
 	log.InfoS("Synced", "family", done.Family, "whole", done.Whole, "services", len(done.Services),
 		"chainsWritten", done.Written, "chainsDeleted", done.Deleted, "jumpsInserted", done.Jumps,
+		"commits", done.Input.Commits, "rules", done.Payload.Filter+done.Payload.Nat,
 		"planning", done.Planning, "reading", done.Reading, "writing", done.Writing, "sinceChange", sinceChange(done.Since))
 }
 

@@ -210,7 +210,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 		RetryInterval: r.syncPeriod,
 	}
 	if ledger != nil {
-		s.Kernel, s.Foreign = ledger.Guard(kernel, kernel.Backend.Strategy()), ledger.Foreign
+		s.Kernel, s.Foreign = ledger.Guard(kernel), ledger.Foreign
 	}
 	return s, nil
 }

@@ -42,7 +42,7 @@ func BenchmarkEncode(b *testing.B) {
 			var size counter
 			for b.Loop() {
 				size = 0
-				if err := batch.Encode(&size, ipproto.IPv4, s); err != nil {
+				if _, err := batch.Encode(&size, ipproto.IPv4, s); err != nil {
 					b.Fatal(err)
 				}
 			}

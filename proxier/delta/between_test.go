@@ -89,7 +89,7 @@ func TestEncodeWritesNothingOfABadBatch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var w bytes.Buffer
-			err := tt.batch.Encode(&w, ipproto.IPv4, delta.NFT)
+			_, err := tt.batch.Encode(&w, ipproto.IPv4, delta.NFT)
 			if _, ok := errors.AsType[*delta.InvalidError](err); !ok {
 				t.Fatalf("error %v, want an *InvalidError", err)
 			}
@@ -111,7 +111,7 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestEncodeReportsAWriteError(t *testing.T) {
 	b := delta.Batch{Write: ruleset.Ruleset{nat("KUBE-SVC-AAAA"): nil}}
-	if err := b.Encode(brokenPipe{}, ipproto.IPv4, delta.Legacy); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := b.Encode(brokenPipe{}, ipproto.IPv4, delta.Legacy); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("error %v, want %v", err, io.ErrClosedPipe)
 	}
 }

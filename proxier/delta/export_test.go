@@ -8,5 +8,6 @@ import (
 
 // EncodeInBlocks is Encode with COMMITs so small that a test has many of them.
 func (b Batch) EncodeInBlocks(w io.Writer, f ipproto.Family, s Strategy, chains int) error {
-	return b.encode(w, f, s, sizes{small: chains, fresh: chains, changed: chains, remove: chains})
+	_, err := b.encode(w, f, s, sizes{small: chains, fresh: chains, changed: chains, remove: chains})
+	return err
 }

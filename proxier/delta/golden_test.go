@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,7 +66,13 @@ func golden(t *testing.T, file string) {
 		}
 		got.Files = append(got.Files, txtar.File{Name: name, Data: text.Bytes()})
 	}
-	add("legacy, and nft while it is small", func(w *bytes.Buffer) error { return b.Encode(w, ipproto.IPv4, delta.Legacy) })
+	add("legacy, and nft while it is small", func(w *bytes.Buffer) error {
+		n, err := b.Encode(w, ipproto.IPv4, delta.Legacy)
+		if text := w.String(); err == nil && n != (delta.Written{Commits: strings.Count("\n"+text, "\nCOMMIT\n"), Bytes: int64(len(text))}) {
+			t.Errorf("said to be %+v, but it is\n%s", n, text)
+		}
+		return err
+	})
 	add("nft in blocks of 2 chains", func(w *bytes.Buffer) error { return b.EncodeInBlocks(w, ipproto.IPv4, delta.NFT, 2) })
 	if len(b.Held) > 0 {
 		add("held", func(w *bytes.Buffer) error {

@@ -253,7 +253,7 @@ func TestDismantle(t *testing.T) {
 			}
 		}
 		for _, rs := range []ruleset.Ruleset{trial, half, nil} {
-			if err := k.Apply(t.Context(), delta.Between(nil, rs)); err != nil {
+			if _, err := k.Apply(t.Context(), delta.Between(nil, rs)); err != nil {
 				t.Fatal(err)
 			}
 			err := k.Restore(t.Context(), func(w io.Writer) error {

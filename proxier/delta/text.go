@@ -52,19 +52,20 @@ func (e *InvalidError) Unwrap() error { return e.Err }
 // Text returns the batch as iptables-restore input; see Encode.
 func (b Batch) Text(f ipproto.Family, s Strategy) ([]byte, error) {
 	var buf bytes.Buffer
-	err := b.Encode(&buf, f, s)
+	_, err := b.Encode(&buf, f, s)
 	return buf.Bytes(), err
 }
 
 // Encode writes the batch as input for iptables-restore --noflush, without keeping it in memory. Equal batches
 // give equal text. A batch that must not be written as it is yields an *InvalidError before anything is written.
-func (b Batch) Encode(w io.Writer, f ipproto.Family, s Strategy) error {
+// It says how much that is; after an error of w, how much of it was tried.
+func (b Batch) Encode(w io.Writer, f ipproto.Family, s Strategy) (Written, error) {
 	return b.encode(w, f, s, b.sizes())
 }
 
-func (b Batch) encode(w io.Writer, f ipproto.Family, s Strategy, size sizes) error {
+func (b Batch) encode(w io.Writer, f ipproto.Family, s Strategy, size sizes) (Written, error) {
 	if err := b.Validate(f); err != nil {
-		return err
+		return Written{}, err
 	}
 	e := encoder{w: bufio.NewWriterSize(w, 64<<10), family: f}
 	for _, c := range b.commits(s, size) {
@@ -74,9 +75,9 @@ func (b Batch) encode(w io.Writer, f ipproto.Family, s Strategy, size sizes) err
 		e.err = e.w.Flush()
 	}
 	if e.err != nil {
-		return fmt.Errorf("write %v rules: %w", f, e.err)
+		return e.written, fmt.Errorf("write %v rules: %w", f, e.err)
 	}
-	return nil
+	return e.written, nil
 }
 
 // Validate says which rule must not be written for the family: the first one, in the order of the chains.
@@ -117,11 +118,14 @@ type encoder struct {
 	family ipproto.Family
 	line   []byte
 	err    error
+
+	written Written
 }
 
 func (e *encoder) put(line []byte) {
 	if e.err == nil {
 		_, e.err = e.w.Write(append(line, '\n'))
+		e.written.Bytes += int64(len(line)) + 1
 	}
 	e.line = line[:0]
 }
@@ -184,4 +188,7 @@ func (e *encoder) commit(b Batch, c commit) {
 		e.words("-X ", ch.Name)
 	}
 	e.words("COMMIT")
+	if e.err == nil {
+		e.written.Commits++
+	}
 }

@@ -48,7 +48,8 @@ func BenchmarkKernel(b *testing.B) {
 					enterNamespace(b)
 					k := open(b, ipproto.IPv4, backend)
 					if what != "cold" {
-						must(b, k.Apply(b.Context(), cold))
+						_, err := k.Apply(b.Context(), cold)
+						must(b, err)
 					}
 					work(b, k)
 				})
@@ -59,7 +60,8 @@ func BenchmarkKernel(b *testing.B) {
 					_, err := iptables.Cleanup(b.Context())
 					must(b, err)
 					b.StartTimer()
-					must(b, k.Apply(b.Context(), cold))
+					_, err = k.Apply(b.Context(), cold)
+					must(b, err)
 				}
 				b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "services/s")
 			})
@@ -67,7 +69,8 @@ func BenchmarkKernel(b *testing.B) {
 				svc := nat(ruleset.PrefixService + ruleset.Hash("0"))
 				one := delta.Batch{Write: ruleset.Ruleset{svc: want[svc]}}
 				for b.Loop() {
-					must(b, k.Apply(b.Context(), one))
+					_, err := k.Apply(b.Context(), one)
+					must(b, err)
 				}
 			})
 			bench("save", func(b *testing.B, k *iptables.Kernel) {

@@ -102,7 +102,7 @@ func (c *Cleaned) remove(ctx context.Context, k *Kernel) error {
 		}
 		b := delta.Removal(saved.Rules)
 		c.Held = b.Held
-		if err = k.Apply(ctx, b); err != nil {
+		if _, err = k.Apply(ctx, b); err != nil {
 			continue
 		}
 		c.Jumps += len(b.Unjump)

@@ -315,7 +315,7 @@ func TestProbeOfWhatStandsThereWritesNothing(t *testing.T) {
 			Write: ruleset.Ruleset{chain: {{Hairpin: true, Jump: ruleset.Return}}},
 			New:   map[ruleset.Chain]bool{chain: true},
 		}
-		if err := k.Apply(t.Context(), batch); err != nil {
+		if _, err := k.Apply(t.Context(), batch); err != nil {
 			t.Fatal(err)
 		}
 		look, err := generation.OpenNFT()

@@ -98,12 +98,20 @@ func (k *Kernel) Restore(ctx context.Context, write func(io.Writer) error) error
 	return nil
 }
 
-// Apply writes the batch. An empty batch starts no process.
-func (k *Kernel) Apply(ctx context.Context, b delta.Batch) error {
+// Apply writes the batch, and says how much that was. An empty batch starts no process.
+func (k *Kernel) Apply(ctx context.Context, b delta.Batch) (delta.Written, error) {
 	if b.Empty() {
-		return nil
+		return delta.Written{}, nil
 	}
-	return k.Restore(ctx, func(w io.Writer) error { return b.Encode(w, k.Family, k.Backend.Strategy()) })
+	var written delta.Written
+	err := k.Restore(ctx, func(w io.Writer) error {
+		n, err := b.Encode(w, k.Family, k.Backend.Strategy())
+		if written.Bytes == 0 { // not when a refused line is looked for
+			written = n
+		}
+		return err
+	})
+	return written, err
 }
 
 // refusal finds out what was refused.

@@ -44,7 +44,7 @@ func save(t *testing.T, k *iptables.Kernel) ruleset.Saved {
 func apply(t *testing.T, k *iptables.Kernel, want ruleset.Ruleset) {
 	t.Helper()
 	have := save(t, k).Rules
-	if err := k.Apply(t.Context(), delta.Between(have, want).Attach(have, ruleset.Jumps(), nil)); err != nil {
+	if _, err := k.Apply(t.Context(), delta.Between(have, want).Attach(have, ruleset.Jumps(), nil)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -189,7 +189,7 @@ func TestRestoreOfNothingStartsNoProcess(t *testing.T) {
 	if err := k.Restore(t.Context(), func(io.Writer) error { return nil }); err != nil {
 		t.Error(err)
 	}
-	if err := k.Apply(t.Context(), delta.Batch{}); err != nil {
+	if _, err := k.Apply(t.Context(), delta.Batch{}); err != nil {
 		t.Error(err)
 	}
 	want := errors.New("cannot be written")
@@ -263,7 +263,7 @@ func TestTheRefusedLineOfALargeInput(t *testing.T) {
 		bad := ruleset.Rule{Foreign: "-m nosuch -j ACCEPT"}
 		c := want.Chains()[1234]
 		want[c] = append(want[c], bad)
-		err := k.Apply(t.Context(), delta.Between(nil, want))
+		_, err := k.Apply(t.Context(), delta.Between(nil, want))
 		refused, ok := errors.AsType[*iptables.RestoreError](err)
 		if !ok || refused.Text != "-A "+c.Name+" -m nosuch -j ACCEPT" {
 			t.Fatalf("error %v, want the rule in %v", err, c)
@@ -285,7 +285,7 @@ func TestLockBusy(t *testing.T) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	err = k.Apply(t.Context(), delta.Between(nil, ruleset.Ruleset{nat(ruleset.Services): nil}))
+	_, err = k.Apply(t.Context(), delta.Between(nil, ruleset.Ruleset{nat(ruleset.Services): nil}))
 	if !iptables.IsLockBusy(err) {
 		t.Errorf("IsLockBusy(%v) = false", err)
 	}

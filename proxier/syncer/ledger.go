@@ -130,19 +130,18 @@ func (l *Ledger) end(ctx context.Context, commits int, failed bool) {
 }
 
 // Guard returns a kernel whose writes the Ledger knows.
-func (l *Ledger) Guard(k kernel, s delta.Strategy) *Guarded { return &Guarded{k, l, s} }
+func (l *Ledger) Guard(k kernel) *Guarded { return &Guarded{k, l} }
 
 // Guarded is a kernel that tells a Ledger of each write.
 type Guarded struct {
 	kernel
-	ledger   *Ledger
-	strategy delta.Strategy
+	ledger *Ledger
 }
 
 // Apply writes a batch.
-func (g *Guarded) Apply(ctx context.Context, b delta.Batch) error {
+func (g *Guarded) Apply(ctx context.Context, b delta.Batch) (delta.Written, error) {
 	g.ledger.begin(ctx)
-	err := g.kernel.Apply(ctx, b)
-	g.ledger.end(ctx, b.Commits(g.strategy), err != nil)
-	return err
+	written, err := g.kernel.Apply(ctx, b)
+	g.ledger.end(ctx, written.Commits, err != nil)
+	return written, err
 }

@@ -37,12 +37,12 @@ func (f *fakeTables) Print(context.Context) (generation.Print, error) {
 	return generation.Print{f.content}, f.unread
 }
 
-func (f *fakeTables) Apply(context.Context, delta.Batch) error {
+func (f *fakeTables) Apply(context.Context, delta.Batch) (delta.Written, error) {
 	if f.during != nil {
 		f.during()
 	}
 	f.write(3)
-	return f.refused
+	return delta.Written{Commits: 1}, f.refused
 }
 
 // write is a COMMIT that makes a table longer.
@@ -82,9 +82,9 @@ func TestLedgerTellsWritesOfOthersFromOwn(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := &fakeTables{legacy: legacy, entries: 4}
 					l := NewLedger(f)
-					kernel := l.Guard(f, delta.NFT)
+					kernel := l.Guard(f)
 					before := foreign(t, l)
-					test.happen(f, func() { _ = kernel.Apply(t.Context(), oneCommit) })
+					test.happen(f, func() { _, _ = kernel.Apply(t.Context(), oneCommit) })
 					time.Sleep(lastPrint)
 					if seen := foreign(t, l) != before; seen != want {
 						t.Errorf("somebody else is seen: %v, want %v", seen, want)

@@ -195,9 +195,9 @@ func (s *Syncer) try(ctx context.Context, services map[model.ServiceName]model.E
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
-	err := s.Kernel.Apply(ctx, trial)
+	err := s.apply(ctx, trial)
 	// What cannot be removed now has names that a whole sync finds stale.
-	_ = s.Kernel.Apply(ctx, delta.Dismantle(trial.Write))
+	_ = s.apply(ctx, delta.Dismantle(trial.Write))
 	return err
 }
 

@@ -29,8 +29,8 @@ import (
 type kernel interface {
 	// Save reads back all chains of the tables, those of others and the built-in ones included.
 	Save(ctx context.Context, tables ...ruleset.Table) (ruleset.Saved, error)
-	// Apply writes a batch. After an error, any part of it may have been committed.
-	Apply(ctx context.Context, b delta.Batch) error
+	// Apply writes a batch, and says how much that was. After an error, any part of it may have been committed.
+	Apply(ctx context.Context, b delta.Batch) (delta.Written, error)
 }
 
 // A source tells what the cluster looks like.
@@ -83,6 +83,8 @@ type Syncer struct {
 
 	failures int       // in a row
 	since    time.Time // arrival of the oldest change that is not in the kernel
+
+	input delta.Written // of this sync
 }
 
 // A Report says what one sync did.
@@ -97,10 +99,20 @@ type Report struct {
 	Problems []model.Problem
 	// Since is when the oldest change arrived that this sync was to bring into the kernel; zero if none was.
 	Since time.Time
-	// The times of the stages.
-	Planning, Reading, Writing time.Duration
+	// Began is when the sync began, and Took how long it took in all. The other times are those of its stages.
+	Began                            time.Time
+	Took, Planning, Reading, Writing time.Duration
 	// What was written; nothing: the kernel was right already and was not touched.
 	Written, Deleted, Jumps int
+	// Rules are those of the plan, and Payload those that were written, each without the jumps from built-in chains.
+	// They are the last ones that were known when the sync ended.
+	Rules, Payload Counts
+	// Input is what was given to iptables-restore, also if it was refused.
+	Input delta.Written
+	// Refusals is how many writes failed; a sync that found the Services to blame may succeed in the end.
+	Refusals int
+	// StepFailed: it began as a step, and that failed. A whole sync followed in its place, or will.
+	StepFailed bool
 	// Foreign: somebody else wrote to the tables since the last whole sync. What was written then is the repair.
 	Foreign bool
 	// Held are references of others to chains that should have been deleted.
@@ -112,12 +124,16 @@ type Report struct {
 	Retry time.Duration
 }
 
+// Counts are numbers of rules by table.
+type Counts struct{ Filter, Nat int }
+
 // sync brings a step into the kernel.
 //
 // After a failure it forgets what the kernel holds, so that the next one reads it back: of one input, one
 // table may have been committed and the other not.
 func (s *Syncer) sync(ctx context.Context, step model.Step, since time.Time) Report {
-	r := Report{Family: s.Family, Services: step.Services}
+	r := Report{Family: s.Family, Services: step.Services, Began: time.Now()}
+	s.input = delta.Written{}
 	r.Err = s.settle(step.Node, &r)
 	if r.Err == nil && s.planner != nil && !step.All && !s.trialDue() {
 		s.oldest(since)
@@ -127,6 +143,7 @@ func (s *Syncer) sync(ctx context.Context, step model.Step, since time.Time) Rep
 	}
 	r.Since = s.since
 	r.Quarantined = maps.Clone(s.refused)
+	r.Input, r.Took = s.input, time.Since(r.Began)
 	if r.Err != nil {
 		s.planner = nil
 		r.Retry = backoff(s.failures, s.RetryInterval)
@@ -168,7 +185,7 @@ func (s *Syncer) step(ctx context.Context, step model.Step, r *Report) error {
 	}
 	start := time.Now()
 	change := s.planner.Update(step.Services)
-	r.Planning, r.Problems = time.Since(start), s.planner.Problems()
+	r.planned(s.planner, start)
 	if len(change.Write)+len(change.Delete) > largeStep {
 		return s.whole(ctx, time.Time{}, r)
 	}
@@ -177,6 +194,7 @@ func (s *Syncer) step(ctx context.Context, step model.Step, r *Report) error {
 		NatFirst: change.Serves && !change.Refuses,
 		Standing: max(s.planner.Rules(ruleset.Nat), s.planner.Rules(ruleset.Filter)),
 	}, r)
+	r.StepFailed = err != nil
 	if s.isolate(ctx, err, s.planner, step.Services) {
 		return s.whole(ctx, time.Time{}, r)
 	}
@@ -251,10 +269,16 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot model.Snapshot, r *Report) delta.Batch {
 	start := time.Now()
 	want := p.Reset(snapshot, s.config).Write
-	r.Planning += time.Since(start)
-	r.Problems = p.Problems()
+	r.planned(p, start)
 	keepFirewall(have, want)
 	return delta.Between(have, want).Attach(have, ruleset.Jumps(), s.order.behind)
+}
+
+// planned notes what the plan has, which was begun at start.
+func (r *Report) planned(p *plan.Planner, start time.Time) {
+	r.Planning += time.Since(start)
+	r.Problems = p.Problems()
+	r.Rules = Counts{Filter: p.Rules(ruleset.Filter), Nat: p.Rules(ruleset.Nat)}
 }
 
 func (s *Syncer) write(ctx context.Context, b delta.Batch, r *Report) error {
@@ -265,14 +289,35 @@ func (s *Syncer) write(ctx context.Context, b delta.Batch, r *Report) error {
 	if b.Empty() {
 		return nil
 	}
+	r.Payload.add(b)
 	start := time.Now()
 	// A write that has begun is finished, also when the process is asked to end.
-	err := s.Kernel.Apply(context.WithoutCancel(ctx), b)
+	err := s.apply(context.WithoutCancel(ctx), b)
 	r.Writing += time.Since(start)
 	if err != nil {
+		r.Refusals++
 		return fmt.Errorf("write %d chains of %s rules: %w", len(b.Write), s.Family, err)
 	}
 	return nil
+}
+
+// apply writes a batch, and counts what that is.
+func (s *Syncer) apply(ctx context.Context, b delta.Batch) error {
+	written, err := s.Kernel.Apply(ctx, b)
+	s.input = s.input.Plus(written)
+	return err
+}
+
+// add counts the rules in the chains of a batch.
+func (c *Counts) add(b delta.Batch) {
+	for chain, rules := range b.Write {
+		switch chain.Table {
+		case ruleset.Filter:
+			c.Filter += len(rules)
+		case ruleset.Nat:
+			c.Nat += len(rules)
+		}
+	}
 }
 
 // keepFirewall lets KUBE-FIREWALL, which the kubelet fills too, stay as it is where the plan has no rules for it.

@@ -75,12 +75,13 @@ func (k *fakeKernel) Save(context.Context, ...ruleset.Table) (ruleset.Saved, err
 	return ruleset.Saved{Rules: delta.Apply(k.rules, delta.Batch{})}, k.saveErr
 }
 
-func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) error {
-	if err := b.Encode(io.Discard, ipproto.IPv4, delta.Legacy); err != nil {
-		return err
+func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) (delta.Written, error) {
+	written, err := b.Encode(io.Discard, ipproto.IPv4, delta.Legacy)
+	if err != nil {
+		return written, err
 	}
 	if err := k.refuses(b); err != nil {
-		return err
+		return written, err
 	}
 	if k.refuse > 0 {
 		k.refuse--
@@ -91,11 +92,11 @@ func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) error {
 			}
 		}
 		k.rules = delta.Apply(k.rules, half)
-		return errRefused
+		return written, errRefused
 	}
 	k.rules = delta.Apply(k.rules, b)
 	k.batches = append(k.batches, b)
-	return nil
+	return written, nil
 }
 
 // fakeSource has one snapshot, which tests replace.

@@ -53,11 +53,10 @@ func TestCommitsIn(t *testing.T) {
 		known bool
 	}{
 		"somebody else's log says nothing": {"I0101 \"Syncing iptables rules\"\n", 0, false},
-		"a sync that wrote is a commit":    {at + `"Synced" family="ipv4" chainsWritten=2 chainsDeleted=0 jumpsInserted=0` + "\n", 1, true},
-		"one that only deleted, too":       {at + `"Synced" chainsWritten=0 chainsDeleted=10 jumpsInserted=0` + "\n", 1, true},
-		"one without anything is none":     {at + `"Synced" chainsWritten=0 chainsDeleted=0 jumpsInserted=0` + "\n", 0, true},
-		"a count is believed":              {at + `"Synced" chainsWritten=2000 commits=17` + "\n" + at + `"Synced" chainsWritten=1 commits=1` + "\n", 18, true},
-		"other lines are not syncs":        {"I0101 x] \"Programming\" chainsWritten=3\n", 0, false},
+		"a sync says how many":             {at + `"Synced" family="ipv4" chainsWritten=2 commits=1 rules=12` + "\n", 1, true},
+		"none is a number, too":            {at + `"Synced" chainsWritten=0 commits=0` + "\n", 0, true},
+		"those of all syncs are added":     {at + `"Synced" chainsWritten=2000 commits=17` + "\n" + at + `"Synced" chainsWritten=1 commits=1` + "\n", 18, true},
+		"other lines are not syncs":        {"I0101 x] \"Programming\" commits=3\n", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if n, known := commitsIn(c.log); n != c.want || known != c.known {

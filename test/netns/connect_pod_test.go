@@ -68,7 +68,8 @@ func newBenchSite(b *testing.B, backend iptables.Backend, services int) (*lab.La
 		if err != nil {
 			return err
 		}
-		return kernel.Apply(context.Background(), delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil))
+		_, err = kernel.Apply(context.Background(), delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil))
+		return err
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -126,7 +126,8 @@ func newBenchNode(b *testing.B, backend iptables.Backend, services int) *benchNo
 		if err != nil {
 			return err
 		}
-		return kernel.Apply(context.Background(), delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil))
+		_, err = kernel.Apply(context.Background(), delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil))
+		return err
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -98,8 +98,12 @@ func (k nodeKernel) Save(ctx context.Context, tables ...ruleset.Table) (saved ru
 	return saved, err
 }
 
-func (k nodeKernel) Apply(ctx context.Context, b delta.Batch) error {
-	return k.s.onNode(func() error { return k.s.kernel.Apply(ctx, b) })
+func (k nodeKernel) Apply(ctx context.Context, b delta.Batch) (written delta.Written, err error) {
+	err = k.s.onNode(func() (err error) {
+		written, err = k.s.kernel.Apply(ctx, b)
+		return err
+	})
+	return written, err
 }
 
 // source gives the loop the tracker's view, and wakes it up also where only the configuration changed.

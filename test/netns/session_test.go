@@ -134,7 +134,7 @@ func (s *session) rewrite(t *testing.T) {
 	t.Helper()
 	owned := maps.Clone(s.have)
 	maps.DeleteFunc(owned, func(c ruleset.Chain, _ []ruleset.Rule) bool { return !ruleset.Owned(c) })
-	if err := (nodeKernel{s}).Apply(context.Background(), delta.Between(nil, owned)); err != nil {
+	if _, err := (nodeKernel{s}).Apply(context.Background(), delta.Between(nil, owned)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -110,7 +110,7 @@ func BenchmarkChange(b *testing.B) {
 				step, _, _ := view.Step()
 				change := planner.Update(step.Services)
 				batch := delta.Batch{Write: change.Write, New: change.New, Delete: change.Delete, Standing: planner.Rules(ruleset.Nat)}
-				if err := batch.Encode(&payload, ipproto.IPv4, delta.NFT); err != nil || batch.Empty() {
+				if _, err := batch.Encode(&payload, ipproto.IPv4, delta.NFT); err != nil || batch.Empty() {
 					b.Fatalf("change %d: %v, nothing to write: %v", changes, err, batch.Empty())
 				}
 			}

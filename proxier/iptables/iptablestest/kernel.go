@@ -86,11 +86,15 @@ func (k *Kernel) Save(_ context.Context, tables ...ruleset.Table) (ruleset.Saved
 }
 
 // Apply is iptables.Kernel.Apply.
-func (k *Kernel) Apply(ctx context.Context, b delta.Batch) error {
+func (k *Kernel) Apply(ctx context.Context, b delta.Batch) (written delta.Written, err error) {
 	if b.Empty() {
-		return nil
+		return written, nil
 	}
-	return k.Restore(ctx, func(w io.Writer) error { return b.Encode(w, k.Family, k.Backend.Strategy()) })
+	err = k.Restore(ctx, func(w io.Writer) (err error) {
+		written, err = b.Encode(w, k.Family, k.Backend.Strategy())
+		return err
+	})
+	return written, err
 }
 
 // Restore is iptables.Kernel.Restore.
