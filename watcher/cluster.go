@@ -70,6 +70,9 @@ func (c *cluster) setService(name model.ServiceName, s *model.Service, now time.
 	} else {
 		c.services[name] = s
 	}
+	for _, v := range c.views {
+		v.pending.Services++
+	}
 	// Slices that change while there is no Service are not noted, so merge again when it appears.
 	c.stale[name] = c.stale[name] || old == nil || s == nil
 	c.changed(now)
@@ -86,7 +89,24 @@ func (c *cluster) setSlice(old, s *model.Slice, now time.Time) {
 	c.slicesChanged(s.Service, now)
 }
 
+// triggered notes when the change of a slice happened that setSlice is about to store.
+func (c *cluster) triggered(name model.ServiceName, at time.Time) {
+	if c.services[name] == nil {
+		return
+	}
+	for _, v := range c.views {
+		if list := v.triggers[name]; len(list) < maxTriggers {
+			v.triggers[name] = append(list, at)
+		}
+	}
+}
+
+// deleteSlice forgets a slice. What happened to the Service's endpoints before is not measured any more: nobody can
+// tell which of it is still to be seen.
 func (c *cluster) deleteSlice(s *model.Slice, now time.Time) {
+	for _, v := range c.views {
+		delete(v.triggers, s.Service)
+	}
 	list := c.slices[s.Service]
 	if i := slices.Index(list, s); len(list) > 1 {
 		c.slices[s.Service] = slices.Delete(list, i, i+1)
@@ -103,6 +123,9 @@ func (c *cluster) slicesChanged(name model.ServiceName, now time.Time) {
 		return
 	}
 	c.stale[name] = true
+	for _, v := range c.views {
+		v.pending.Slices++
+	}
 	c.changed(now)
 }
 

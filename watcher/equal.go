@@ -8,7 +8,8 @@ import (
 	"espalier/proxier/model"
 )
 
-// equalSlice reports whether both describe the same endpoints of the same Service under the same name.
+// equalSlice reports whether both describe the same endpoints of the same Service under the same name. When that
+// came about makes no difference.
 func equalSlice(a, b *model.Slice) bool {
 	if a == nil || b == nil {
 		return a == b

@@ -11,19 +11,28 @@ import (
 // Tracker holds the current state of the cluster for both families. Its methods can be called from any
 // goroutine. The zero value is not usable; see New.
 type Tracker struct {
-	mu     sync.Mutex
-	synced bool
-	slices map[model.SliceName]*model.Slice // of both families
-	ipv4   cluster
-	ipv6   cluster
+	mu       sync.Mutex
+	synced   bool
+	slices   map[model.SliceName]*model.Slice // of both families
+	ipv4     cluster
+	ipv6     cluster
+	eligible bool
+	events   Events
+	created  time.Time
+}
+
+// Events counts what a source has reported, changes or not.
+type Events struct {
+	Services, Slices uint64
 }
 
 // New returns a Tracker of an empty cluster, which waits for SetSynced.
 func New() *Tracker {
 	return &Tracker{
-		slices: map[model.SliceName]*model.Slice{},
-		ipv4:   newCluster(ipproto.IPv4),
-		ipv6:   newCluster(ipproto.IPv6),
+		slices:  map[model.SliceName]*model.Slice{},
+		ipv4:    newCluster(ipproto.IPv4),
+		ipv6:    newCluster(ipproto.IPv6),
+		created: time.Now(),
 	}
 }
 
@@ -34,6 +43,8 @@ type State struct {
 	Slices   map[model.SliceName]*model.Slice
 	// Nodes is the own node as each family sees it.
 	Nodes map[ipproto.Family]model.Node
+	// Eligible: see Tracker.SetEligible.
+	Eligible bool
 }
 
 // SetService stores the Service as the given families see it. A family that is not among them loses the
@@ -61,6 +72,7 @@ func (t *Tracker) SetSlice(s *model.Slice) {
 func (t *Tracker) DeleteSlice(name model.SliceName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.events.Slices++
 	t.deleteSlice(name, time.Now())
 }
 
@@ -71,6 +83,28 @@ func (t *Tracker) SetNode(f ipproto.Family, n model.Node) {
 	t.setNode(f, n, time.Now())
 }
 
+// SetEligible says whether load balancers may send new connections to this node: its object is known, and nobody is
+// about to remove it. No rule depends on that, so it is no part of the Node that readers see, and wakes nobody up.
+func (t *Tracker) SetEligible(eligible bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.eligible = eligible
+}
+
+// Eligible returns what SetEligible said last; at first it is false.
+func (t *Tracker) Eligible() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.eligible
+}
+
+// Events returns how much the source has reported.
+func (t *Tracker) Events() Events {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.events
+}
+
 // Replace makes the state of the cluster equal to s in one step: no snapshot shows a mixture. Parts that are
 // equal to what was there keep their identity and wake nobody up. A family that is not in s.Nodes keeps its
 // node, as not every source knows the node.
@@ -78,13 +112,14 @@ func (t *Tracker) Replace(s State) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
+	t.eligible = s.Eligible
 	for f, n := range s.Nodes {
 		t.setNode(f, n, now)
 	}
 	for _, c := range t.clusters() {
-		for name := range c.services { // deleting the current key of a range is safe
+		for name := range c.services { // deleting from the map of a range is safe
 			if _, ok := s.Services[name]; !ok {
-				c.setService(name, nil, now)
+				t.setService(name, nil, now)
 			}
 		}
 	}
@@ -93,6 +128,7 @@ func (t *Tracker) Replace(s State) {
 	}
 	for name := range t.slices {
 		if _, ok := s.Slices[name]; !ok {
+			t.events.Slices++
 			t.deleteSlice(name, now)
 		}
 	}
@@ -121,7 +157,10 @@ func (t *Tracker) View(f ipproto.Family) *View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.cluster(f)
-	v := &View{tracker: t, cluster: c, changed: make(chan struct{}, 1), all: true, names: map[model.ServiceName]struct{}{}}
+	v := &View{
+		tracker: t, cluster: c, changed: make(chan struct{}, 1), all: true,
+		names: map[model.ServiceName]struct{}{}, triggers: map[model.ServiceName][]time.Time{},
+	}
 	c.views = append(c.views, v)
 	if t.synced {
 		v.wake(time.Now())
@@ -144,6 +183,7 @@ func (t *Tracker) cluster(f ipproto.Family) *cluster {
 func (t *Tracker) clusters() [2]*cluster { return [...]*cluster{&t.ipv4, &t.ipv6} }
 
 func (t *Tracker) setService(name model.ServiceName, perFamily []*model.Service, now time.Time) {
+	t.events.Services++
 	for _, c := range t.clusters() {
 		var service *model.Service
 		for _, s := range perFamily {
@@ -156,6 +196,7 @@ func (t *Tracker) setService(name model.ServiceName, perFamily []*model.Service,
 }
 
 func (t *Tracker) setSlice(s *model.Slice, now time.Time) {
+	t.events.Slices++
 	old := t.slices[s.Name]
 	if equalSlice(old, s) {
 		return
@@ -165,6 +206,9 @@ func (t *Tracker) setSlice(s *model.Slice, now time.Time) {
 		old = nil
 	}
 	t.slices[s.Name] = s
+	if s.Trigger.After(t.created) {
+		t.cluster(s.Family).triggered(s.Service, s.Trigger)
+	}
 	t.cluster(s.Family).setSlice(old, s, now)
 }
 

@@ -219,7 +219,7 @@ func TestChanges(t *testing.T) {
 			before, stamp := mustSnapshot(t, v)
 			test.change(tracker)
 
-			if pending := !v.Pending().IsZero(); pending != test.wakes {
+			if pending := !v.Pending().Since.IsZero(); pending != test.wakes {
 				t.Errorf("changes are pending: %v, want %v", pending, test.wakes)
 			}
 			if got := awake(v); got != test.wakes {
@@ -241,7 +241,7 @@ func TestChanges(t *testing.T) {
 			if diff := cmp.Diff([]string{"10.128.0.1:8080"}, endpoints(before, web)); diff != "" {
 				t.Errorf("a snapshot that was taken before has changed (-want +got):\n%s", diff)
 			}
-			if awake(v) || !v.Pending().IsZero() {
+			if awake(v) || !v.Pending().Since.IsZero() {
 				t.Error("the reader is woken up for what it has seen")
 			}
 		})
@@ -254,7 +254,7 @@ func TestSynced(t *testing.T) {
 		v := tracker.View(ipproto.IPv4)
 		tracker.SetService(web, service(web, "10.96.0.1"))
 		time.Sleep(time.Minute)
-		if _, _, ok := v.Snapshot(); ok || awake(v) || !v.Pending().IsZero() {
+		if _, _, ok := v.Snapshot(); ok || awake(v) || !v.Pending().Since.IsZero() {
 			t.Fatal("an incomplete state is shown")
 		}
 
@@ -301,7 +301,7 @@ func TestSince(t *testing.T) {
 		}
 		first = first.Add(time.Millisecond)
 
-		if got := v.Pending(); !got.Equal(first) {
+		if got := v.Pending().Since; !got.Equal(first) {
 			t.Errorf("pending since %v, want %v", got, first)
 		}
 		if !awake(v) || awake(v) {
@@ -322,7 +322,7 @@ func TestSince(t *testing.T) {
 		time.Sleep(time.Second)
 		second := time.Now()
 		tracker.DeleteService(web)
-		if got := v.Pending(); !got.Equal(second) {
+		if got := v.Pending().Since; !got.Equal(second) {
 			t.Errorf("pending since %v, want %v", got, second)
 		}
 	})

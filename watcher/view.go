@@ -15,9 +15,23 @@ type View struct {
 	changed chan struct{}
 
 	// The Tracker's lock guards what follows.
-	since time.Time                      // when the oldest change arrived that no snapshot shows; zero: none
-	all   bool                           // no snapshot was taken yet
-	names map[model.ServiceName]struct{} // entries that changed since the last snapshot of this view
+	pending Pending
+	all     bool                           // no snapshot was taken yet
+	names   map[model.ServiceName]struct{} // entries that changed since the last snapshot of this view
+	// triggers are, of the Services whose slices changed since then, the times of Stamp.Triggers.
+	triggers map[model.ServiceName][]time.Time
+}
+
+// maxTriggers bounds what is remembered of a Service whose endpoints change and change while nobody looks.
+const maxTriggers = 100
+
+// Pending is what no snapshot of a View shows yet.
+type Pending struct {
+	// Since is when the oldest of the changes arrived, but not before the initial state was complete; zero: there
+	// is none. Latest is when the latest change of all arrived, also one that a snapshot shows.
+	Since, Latest time.Time
+	// Services and Slices count changes.
+	Services, Slices int
 }
 
 // Stamp says how a snapshot differs from the one that the same View returned before.
@@ -31,6 +45,9 @@ type Stamp struct {
 	Changed []model.ServiceName
 	// All: this is the first snapshot of the View, so every Service is new and Changed is empty.
 	All bool
+	// Triggers are the times at which changes happened that this snapshot is the first to show, as far as slices say
+	// so. They are by the control plane's clock, and in no order.
+	Triggers []time.Time
 }
 
 // Changed returns a channel that holds a token while there are changes that no snapshot of this View shows.
@@ -75,19 +92,20 @@ func (v *View) Step() (model.Step, Stamp, bool) {
 	return step, stamp, true
 }
 
-// Pending returns when the oldest change arrived that no snapshot of this View shows yet; zero: there is none.
-// A reader that just finished its work with a snapshot learns so whether it is up to date.
-func (v *View) Pending() time.Time {
+// Pending returns what no snapshot of this View shows yet. A reader that just finished its work with a snapshot learns
+// so whether it is up to date.
+func (v *View) Pending() Pending {
 	v.tracker.mu.Lock()
 	defer v.tracker.mu.Unlock()
-	return v.since
+	return v.pending
 }
 
 // wake notes a change at the given time.
 func (v *View) wake(now time.Time) {
-	if v.since.IsZero() {
-		v.since = now
+	if v.pending.Since.IsZero() {
+		v.pending.Since = now
 	}
+	v.pending.Latest = now
 	select {
 	case v.changed <- struct{}{}:
 	default: // the reader has not taken the last token yet
@@ -96,12 +114,15 @@ func (v *View) wake(now time.Time) {
 
 // take returns the stamp of a snapshot that the reader gets now.
 func (v *View) take() Stamp {
-	stamp := Stamp{Version: v.cluster.version, Since: v.since, All: v.all}
+	stamp := Stamp{Version: v.cluster.version, Since: v.pending.Since, All: v.all}
 	if !v.all && len(v.names) > 0 {
 		stamp.Changed = slices.SortedFunc(maps.Keys(v.names), model.ServiceName.Compare)
 	}
-	v.since, v.all = time.Time{}, false
-	v.names = emptied(v.names)
+	for _, times := range v.triggers {
+		stamp.Triggers = append(stamp.Triggers, times...)
+	}
+	v.pending, v.all = Pending{Latest: v.pending.Latest}, false
+	v.names, v.triggers = emptied(v.names), emptied(v.triggers)
 	select {
 	case <-v.changed:
 	default:

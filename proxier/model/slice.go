@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/netip"
+	"time"
 
 	"espalier/proxier/ipproto"
 )
@@ -18,6 +19,9 @@ type Slice struct {
 	Family    ipproto.Family
 	Ports     []SlicePort
 	Addresses []SliceAddress
+	// Trigger is when that happened because of which the slice was written last, by the control plane's clock; zero:
+	// unknown.
+	Trigger time.Time
 }
 
 // SlicePort is one port of an EndpointSlice, the port on which the endpoints listen.

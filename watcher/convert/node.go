@@ -2,6 +2,7 @@ package convert
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -20,7 +21,14 @@ type NodeFacts struct {
 	IPv4, IPv6 netip.Addr
 	// PodCIDRv4 and PodCIDRv6 are the first prefix of each family in spec.podCIDRs.
 	PodCIDRv4, PodCIDRv6 netip.Prefix
+	// Leaving: load balancers should send new connections elsewhere, because the object is being deleted or the
+	// cluster autoscaler is about to remove the machine. That the kubelet is not ready, or that no new pods come
+	// here, does not count: what runs here still serves (KEP-3836).
+	Leaving bool
 }
+
+// leavingTaint is what the cluster autoscaler marks a Node with before it drains it, whatever the effect of the taint.
+const leavingTaint = "ToBeDeletedByClusterAutoscaler"
 
 // Node reads a Node. What cannot be read is skipped: it was written by the kubelet or the control plane, and
 // the node is usable without.
@@ -28,7 +36,7 @@ func Node(n *corev1.Node) NodeFacts {
 	if n == nil {
 		return NodeFacts{}
 	}
-	facts := NodeFacts{Name: n.Name, Zone: n.Labels[corev1.LabelTopologyZone]}
+	facts := NodeFacts{Name: n.Name, Zone: n.Labels[corev1.LabelTopologyZone], Leaving: leaving(n)}
 	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
 		for _, a := range n.Status.Addresses {
 			if a.Type != kind {
@@ -49,6 +57,11 @@ func Node(n *corev1.Node) NodeFacts {
 		}
 	}
 	return facts
+}
+
+func leaving(n *corev1.Node) bool {
+	return n.DeletionTimestamp != nil ||
+		slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == leavingTaint })
 }
 
 func (n *NodeFacts) addIP(ip netip.Addr) {

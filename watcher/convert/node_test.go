@@ -62,6 +62,26 @@ func TestNode(t *testing.T) {
 			podCIDRs("10.1.0.0/24", "10.1.0.0/24", "x", "fd00:1::/64", "10.2.0.0/24"),
 			NodeFacts{Name: "n", Zone: "zone-a", PodCIDRv4: prefix("10.1.0.0/24"), PodCIDRv6: prefix("fd00:1::/64")},
 		},
+		{
+			"load balancers leave a node that the autoscaler removes",
+			node(func(n *corev1.Node) {
+				n.Spec.Taints = []corev1.Taint{{Key: "x"}, {Key: "ToBeDeletedByClusterAutoscaler", Effect: corev1.TaintEffectPreferNoSchedule}}
+			}),
+			NodeFacts{Name: "n", Zone: "zone-a", Leaving: true},
+		},
+		{
+			"and one that is being deleted",
+			node(func(n *corev1.Node) { n.DeletionTimestamp = &metav1.Time{} }),
+			NodeFacts{Name: "n", Zone: "zone-a", Leaving: true},
+		},
+		{
+			"but not one that is cordoned or not ready",
+			node(func(n *corev1.Node) {
+				n.Spec.Unschedulable = true
+				n.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeUnschedulable}, {Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute}}
+			}),
+			NodeFacts{Name: "n", Zone: "zone-a"},
+		},
 		{"an old node has one", podCIDRs("fd00:1::5/64"), NodeFacts{Name: "n", Zone: "zone-a", PodCIDRv6: prefix("fd00:1::/64")}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

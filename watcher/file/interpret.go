@@ -86,6 +86,7 @@ func newReading(o convert.Options) *reading {
 			Services: map[model.ServiceName][]*model.Service{},
 			Slices:   map[model.SliceName]*model.Slice{},
 			Nodes:    map[ipproto.Family]model.Node{},
+			Eligible: true, // nobody removes a node that is not of a cluster
 		}},
 		seen:   map[identity]object{},
 		sliced: map[model.ServiceName]bool{},
@@ -184,6 +185,7 @@ func (r *reading) addNode(n *corev1.Node) {
 	}
 	r.result.NodeFound = true
 	facts := convert.Node(n)
+	r.result.State.Eligible = !facts.Leaving
 	for _, f := range ipproto.Families {
 		r.result.State.Nodes[f] = facts.For(f)
 	}

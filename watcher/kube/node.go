@@ -29,6 +29,7 @@ func (n *node) set(_ string, facts convert.NodeFacts) {
 	for _, f := range ipproto.Families {
 		n.tracker.SetNode(f, facts.For(f))
 	}
+	n.tracker.SetEligible(!facts.Leaving)
 	if facts.Primary != ipproto.UnknownFamily {
 		n.usable.give()
 	}
@@ -38,11 +39,13 @@ func (n *node) set(_ string, facts convert.NodeFacts) {
 	n.reports.set("Node "+n.name, nil)
 }
 
-// remove notes that the object is gone. What it said stays in force: nothing about this machine changed by it.
+// remove notes that the object is gone. What it said stays in force: nothing about this machine changed by it. But
+// load balancers have no business with it any more.
 func (n *node) remove(string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.exists = false
+	n.tracker.SetEligible(false)
 	n.complain()
 }
 

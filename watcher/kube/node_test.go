@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
 	"espalier/proxier/ipproto"
@@ -17,19 +18,22 @@ import (
 func TestNode(t *testing.T) {
 	const missing = "the API server has no such Node"
 	for _, test := range []struct {
-		name  string
-		steps string // what happens, in order
-		want  []string
-		zone  string
+		name     string
+		steps    string // what happens, in order
+		want     []string
+		zone     string
+		eligible bool
 	}{
-		{"it is there", "set, missed, set", nil, "eu-1"},
-		{"it comes in time", "replace, set, missed", nil, "eu-1"},
-		{"it comes too late", "replace, missed, set", []string{missing, "fine"}, "eu-1"},
-		{"it never comes", "replace, missed, replace", []string{missing}, ""},
-		{"it is deleted: its facts stay", "set, missed, delete, replace", []string{missing}, "eu-1"},
-		{"it is replaced during the start", "set, delete, set, missed", nil, "eu-1"},
-		{"it is deleted during the start", "set, delete, missed", []string{missing}, "eu-1"},
-		{"another one is nothing to us", "other, missed", []string{missing}, ""},
+		{"it is there", "set, missed, set", nil, "eu-1", true},
+		{"it comes in time", "replace, set, missed", nil, "eu-1", true},
+		{"it comes too late", "replace, missed, set", []string{missing, "fine"}, "eu-1", true},
+		{"it never comes", "replace, missed, replace", []string{missing}, "", false},
+		{"it is deleted: its facts stay", "set, missed, delete, replace", []string{missing}, "eu-1", false},
+		{"it is replaced during the start", "set, delete, set, missed", nil, "eu-1", true},
+		{"it is deleted during the start", "set, delete, missed", []string{missing}, "eu-1", false},
+		{"another one is nothing to us", "other, missed", []string{missing}, "", false},
+		{"it is about to be removed", "set, leave, missed", nil, "eu-1", false},
+		{"it may stay after all", "leave, set, missed", nil, "eu-1", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tracker := watcher.New()
@@ -57,6 +61,10 @@ func TestNode(t *testing.T) {
 				switch step {
 				case "set":
 					err = sink.Update(object)
+				case "leave":
+					leaving := object.DeepCopy()
+					leaving.Spec.Taints = []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler"}}
+					err = sink.Update(leaving)
 				case "other":
 					err = sink.Add(nodeObject("there", "eu-2", "192.168.0.2"))
 				case "delete":
@@ -75,6 +83,9 @@ func TestNode(t *testing.T) {
 			}
 			if s, _, _ := view.Snapshot(); s.Node.Zone != test.zone {
 				t.Errorf("zone %q, want %q", s.Node.Zone, test.zone)
+			}
+			if got := tracker.Eligible(); got != test.eligible {
+				t.Errorf("eligible for load balancers: %v, want %v", got, test.eligible)
 			}
 			select {
 			case <-n.usable.ch:
