@@ -1,7 +1,9 @@
 package main
 
 import (
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,14 +136,11 @@ func sinceChange(since time.Time) time.Duration {
 	return time.Since(since).Round(10 * time.Microsecond)
 }
 
-// healthy reports whether no family has been failing for longer than limit.
-func (r *reporter) healthy(limit time.Duration) bool {
+// all returns the problems that there are now, in order.
+func (r *reporter) all() []model.Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, since := range r.failing {
-		if time.Since(since) > limit {
-			return false
-		}
-	}
-	return true
+	problems := slices.Concat(slices.Collect(maps.Values(r.problems))...)
+	slices.SortFunc(problems, func(a, b model.Problem) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(problems)
 }

@@ -33,6 +33,7 @@ import (
 type run struct {
 	source        source
 	data          dataPlane
+	servers       servers
 	backend       string
 	minSyncPeriod time.Duration
 	syncPeriod    time.Duration
@@ -57,6 +58,7 @@ goes on, and the next process finds them and changes only what differs. "espalie
 	}
 	r.source.addFlags(cmd.Flags())
 	r.data.addFlags(cmd.Flags())
+	r.servers.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&r.backend, "iptables-backend", "auto",
 		"Which iptables to program: nft, legacy or auto (the one that the kubelet and the rules of this node use).")
 	cmd.Flags().DurationVar(&r.minSyncPeriod, "iptables-min-sync-period", 0,
@@ -68,7 +70,7 @@ goes on, and the next process finds them and changes only what differs. "espalie
 
 func (r *run) validate() error {
 	var errs []error
-	errs = append(errs, r.source.validate(), r.data.validate())
+	errs = append(errs, r.source.validate(), r.data.validate(), r.servers.validate())
 	if r.minSyncPeriod < 0 || r.minSyncPeriod > time.Hour {
 		errs = append(errs, fmt.Errorf("--iptables-min-sync-period: %s is not between 0 and 1h", r.minSyncPeriod))
 	}
@@ -92,6 +94,7 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	}
 	tracker := watcher.New()
 	report := newReporter()
+	shown := r.show(tracker, report, flags)
 	feed, err := r.feed(tracker, report)
 	if err != nil {
 		return err
@@ -103,12 +106,15 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	klog.InfoS("Starting espalier", "version", version, "node", r.source.hostname, "backend", backend, "because", why)
 	flags.Visit(func(f *pflag.Flag) { klog.InfoS("Flag", "name", f.Name, "value", f.Value) })
 
-	syncers, err := r.syncers(ctx, backend, tracker, report)
+	syncers, err := r.syncers(ctx, backend, tracker, report, shown)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return feed(ctx) })
+	for _, s := range shown.servers {
+		group.Go(func() error { return s.Run(ctx) })
+	}
 	for _, s := range syncers {
 		group.Go(func() error { return s.Run(ctx) })
 	}
@@ -152,7 +158,7 @@ func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Con
 
 // syncers returns one for each family that the node can be programmed in. Families are independent: a
 // node without one of them serves the other.
-func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *watcher.Tracker, report *reporter) ([]*syncer.Syncer, error) {
+func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *watcher.Tracker, report *reporter, shown *shown) ([]*syncer.Syncer, error) {
 	var list []*syncer.Syncer
 	var reasons []error
 	ledgers := ledgers{backend: backend}
@@ -162,7 +168,7 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *wa
 			klog.InfoS("Family is not served", "family", u.Family, "because", u.Why)
 			continue
 		}
-		s, err := r.syncer(ctx, u.Kernel, ledgers.of(u.Family), tracker, report)
+		s, err := r.syncer(ctx, u.Kernel, ledgers.of(u.Family), tracker, report, shown)
 		if err != nil {
 			return nil, err
 		}
@@ -174,7 +180,7 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *wa
 	return list, nil
 }
 
-func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, tracker *watcher.Tracker, report *reporter) (*syncer.Syncer, error) {
+func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, tracker *watcher.Tracker, report *reporter, shown *shown) (*syncer.Syncer, error) {
 	f := kernel.Family
 	liberal := conntrackLiberal()
 	counters := r.counters(f, liberal)
@@ -192,19 +198,21 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	}
 	after := aftersync{
 		family:    f,
-		responder: health.New(f, func() bool { return report.healthy(2 * r.syncPeriod) }),
+		responder: health.New(f, shown.state.Healthy),
 	}
+	progress := shown.progress(f, tracker.View(f))
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
 	s := &syncer.Syncer{
 		Family:   f,
 		Kernel:   kernel,
-		Source:   trackerSource{tracker.View(f)},
+		Source:   progress,
 		Settings: func(n model.Node) (model.Node, plan.Config, error) { return r.data.settings(n, f, facts) },
 		Refused:  refusedLine,
 		Learn:    func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
 		Report: func(done syncer.Report) {
 			report.sync(done)
 			after.report(done)
+			progress.report(done)
 		},
 		MinInterval:   r.minSyncPeriod,
 		RetryInterval: r.syncPeriod,
@@ -260,21 +268,6 @@ func interfaceAddrs(f ipproto.Family) ([]netip.Addr, error) {
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs), nil
-}
-
-// trackerSource gives a syncer what it needs of a tracker's view.
-type trackerSource struct{ view *watcher.View }
-
-func (t trackerSource) Changed() <-chan struct{} { return t.view.Changed() }
-
-func (t trackerSource) Step() (model.Step, time.Time, bool) {
-	step, stamp, ok := t.view.Step()
-	return step, stamp.Since, ok
-}
-
-func (t trackerSource) Snapshot() (model.Snapshot, time.Time) {
-	s, stamp, _ := t.view.Snapshot()
-	return s, stamp.Since
 }
 
 // routeLocalnet lets packets to and from 127.0.0.0/8 leave the loopback interface.

@@ -95,6 +95,9 @@ func (p *Planner) Update(services map[model.ServiceName]model.Entry) Change {
 // Rules returns how many rules the plan has in the table.
 func (p *Planner) Rules(t ruleset.Table) int { return p.rules[t] }
 
+// Services returns how many Services have something in the plan.
+func (p *Planner) Services() int { return len(p.services) }
+
 // Problems returns what Services cannot have because others have it.
 func (p *Planner) Problems() []model.Problem {
 	var problems []model.Problem

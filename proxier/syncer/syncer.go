@@ -107,6 +107,8 @@ type Report struct {
 	// Rules are those of the plan, and Payload those that were written, each without the jumps from built-in chains.
 	// They are the last ones that were known when the sync ended.
 	Rules, Payload Counts
+	// Programmed is how many Services have rules in the plan.
+	Programmed int
 	// Input is what was given to iptables-restore, also if it was refused.
 	Input delta.Written
 	// Refusals is how many writes failed; a sync that found the Services to blame may succeed in the end.
@@ -278,6 +280,7 @@ func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot mode
 func (r *Report) planned(p *plan.Planner, start time.Time) {
 	r.Planning += time.Since(start)
 	r.Problems = p.Problems()
+	r.Programmed = p.Services()
 	r.Rules = Counts{Filter: p.Rules(ruleset.Filter), Nat: p.Rules(ruleset.Nat)}
 }
 

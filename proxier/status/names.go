@@ -1,0 +1,84 @@
+package status
+
+import "math"
+
+// Names of metrics.
+const (
+	syncDuration        = "kubeproxy_sync_proxy_rules_duration_seconds"
+	fullSyncDuration    = "kubeproxy_sync_full_proxy_rules_duration_seconds"
+	partialSyncDuration = "kubeproxy_sync_partial_proxy_rules_duration_seconds"
+	lastSync            = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
+	lastQueued          = "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds"
+	programming         = "kubeproxy_network_programming_duration_seconds"
+	slicesPending       = "kubeproxy_sync_proxy_rules_endpoint_changes_pending"
+	sliceEvents         = "kubeproxy_sync_proxy_rules_endpoint_changes_total"
+	servicesPending     = "kubeproxy_sync_proxy_rules_service_changes_pending"
+	serviceEvents       = "kubeproxy_sync_proxy_rules_service_changes_total"
+	restoreFailures     = "kubeproxy_sync_proxy_rules_iptables_restore_failures_total"
+	partialFailures     = "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total"
+	rulesTotal          = "kubeproxy_sync_proxy_rules_iptables_total"
+	rulesLast           = "kubeproxy_sync_proxy_rules_iptables_last"
+	noLocalEndpoints    = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
+	healthzAnswers      = "kubeproxy_proxy_healthz_total"
+	livezAnswers        = "kubeproxy_proxy_livez_total"
+	invalidDropped      = "kubeproxy_iptables_ct_state_invalid_dropped_packets_total"
+	localhostAccepted   = "kubeproxy_iptables_localhost_nodeports_accepted_packets_total"
+	conntrackDuration   = "kubeproxy_conntrack_reconciler_sync_duration_seconds"
+	conntrackDeleted    = "kubeproxy_conntrack_reconciler_deleted_entries_total"
+
+	requests           = "rest_client_requests_total"
+	requestDuration    = "rest_client_request_duration_seconds"
+	requestRateLimiter = "rest_client_rate_limiter_duration_seconds"
+
+	buildInfo    = "kubernetes_build_info"
+	healthcheck  = "kubernetes_healthcheck"
+	healthchecks = "kubernetes_healthchecks_total"
+
+	oldestChange    = "espalier_oldest_change_age_seconds"
+	stageDuration   = "espalier_sync_stage_duration_seconds"
+	commits         = "espalier_commits_total"
+	writtenBytes    = "espalier_written_bytes_total"
+	foreignWrites   = "espalier_foreign_writes_total"
+	repairs         = "espalier_repairs_total"
+	repairedChains  = "espalier_repaired_chains_total"
+	repairedJumps   = "espalier_repaired_jumps_total"
+	quarantined     = "espalier_quarantined_services"
+	quarantinedInfo = "espalier_quarantined_service_info"
+	programmed      = "espalier_programmed_services"
+	servicePackets  = "espalier_service_connection_packets_total"
+	serviceBytes    = "espalier_service_connection_bytes_total"
+)
+
+// alpha stands in front of the help of every metric of kube-proxy that may change from release to release.
+const alpha = "[ALPHA] "
+
+// The label of the family, with its values IPv4 and IPv6.
+const familyLabel = "ip_family"
+
+// syncBuckets are 1 ms to 16 s.
+func syncBuckets() (b []float64) {
+	for i := range 15 {
+		b = append(b, 0.001*math.Pow(2, float64(i)))
+	}
+	return b
+}
+
+// programmingBuckets are fine where the service level objective of clusters is, and reach to five minutes.
+func programmingBuckets() []float64 {
+	b := []float64{0.25, 0.5}
+	for s := 1; s < 60; s++ {
+		b = append(b, float64(s))
+	}
+	for s := 60; s < 120; s += 5 {
+		b = append(b, float64(s))
+	}
+	for s := 120; s <= 300; s += 30 {
+		b = append(b, float64(s))
+	}
+	return b
+}
+
+// requestBuckets are those of Kubernetes for requests to the API server.
+func requestBuckets() []float64 {
+	return []float64{0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60}
+}
