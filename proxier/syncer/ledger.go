@@ -19,13 +19,21 @@ type Ledger struct {
 	base   generation.Stamp // the zero Stamp: not known
 	own    uint32           // own commits since base
 	flying int              // writes that are under way
-	writes uint64           // how often others wrote
+	others Others
 
 	// Where Stamps do not tell all, the content is compared too, as often as that is cheap.
 	print   generation.Print
 	printed bool          // print is that of the tables as we left them
 	looked  time.Time     // when it was read
 	looking time.Duration // what that took
+}
+
+// Others is what is known of writes to the tables that were none of ours. When it changes, the kernel is worth a look.
+type Others struct {
+	// Writes is how often others have written.
+	Writes uint64
+	// Doubts is how often an own write failed, so that nobody knows how much of it the kernel has.
+	Doubts uint64
 }
 
 // A probe reads how the tables are: a Stamp in a few microseconds, a Print in milliseconds.
@@ -47,21 +55,21 @@ const (
 // NewLedger returns a Ledger on a probe, which it uses from one goroutine at a time.
 func NewLedger(p probe) *Ledger { return &Ledger{probe: p} }
 
-// Foreign returns a number that grows whenever somebody else has written. While an own write is under way nobody
-// can tell; it will show in a later call.
-func (l *Ledger) Foreign(ctx context.Context) (uint64, error) {
+// Foreign returns what is known of others. While an own write is under way nobody can tell; it will show in a later
+// call.
+func (l *Ledger) Foreign(ctx context.Context) (Others, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.flying > 0 {
-		return l.writes, nil
+		return l.others, nil
 	}
 	if err := l.settle(ctx, true); err != nil {
-		return l.writes, err
+		return l.others, err
 	}
 	if time.Since(l.looked) >= min(max(firstPrint, printShare*l.looking), lastPrint) {
 		l.compareContent(ctx)
 	}
-	return l.writes, nil
+	return l.others, nil
 }
 
 // settle compares, unless it is known that nothing can be said, and begins anew from how the tables are now.
@@ -73,7 +81,7 @@ func (l *Ledger) settle(ctx context.Context, compare bool) error {
 	if compare && l.base != (generation.Stamp{}) {
 		n, counted := now.Commits(l.base)
 		if counted && n != l.own || !counted && now != l.base {
-			l.writes++
+			l.others.Writes++
 			l.printed = false
 		}
 	}
@@ -94,7 +102,7 @@ func (l *Ledger) compareContent(ctx context.Context) {
 		return
 	}
 	if l.printed && print != l.print {
-		l.writes++
+		l.others.Writes++
 	}
 	l.print, l.printed = print, true
 }
@@ -109,15 +117,14 @@ func (l *Ledger) begin(ctx context.Context) {
 	l.flying++
 }
 
-// end notes that an own write has ended, after so many commits. After a failed one nobody knows how many they were,
-// so it counts as somebody else's.
+// end notes that an own write has ended, after so many commits. After a failed one nobody knows how many they were.
 func (l *Ledger) end(ctx context.Context, commits int, failed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flying--
 	l.own += uint32(commits)
 	if failed {
-		l.writes++
+		l.others.Doubts++
 		l.base = generation.Stamp{}
 	}
 	// Without a count, what the tables are after the own write is all that there is to compare with.

@@ -52,9 +52,9 @@ type Syncer struct {
 	// Settings completes what the source knows of the node, and says how to plan for it. It fails only where
 	// planning without something would be dangerous.
 	Settings func(model.Node) (model.Node, plan.Config, error)
-	// Foreign returns a number that grows when somebody else has written to the tables, so that the kernel is
-	// worth a look; see Ledger. It is asked all the time. Nil, or an error: the kernel is read back now and then.
-	Foreign func(context.Context) (uint64, error)
+	// Foreign returns what is known of writes of others to the tables; see Ledger. It is asked all the time. Nil, or an
+	// error: the kernel is read back now and then.
+	Foreign func(context.Context) (Others, error)
 	// Refused reports whether an error of the Kernel means that it refused rules, as opposed to a lock that is
 	// held or a missing privilege, and if so which line of restore input, as far as that is known.
 	Refused func(error) (line string, refused bool)
@@ -69,7 +69,7 @@ type Syncer struct {
 	// RetryInterval is the longest time between a failed sync and the next attempt, which comes sooner at first.
 	RetryInterval time.Duration
 
-	foreign uint64    // as of the last whole sync
+	foreign Others    // as of the last whole sync
 	looked  time.Time // when the kernel was last read back
 	calm    time.Time // until then what others write is taken for none of our business
 
@@ -238,7 +238,7 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 	if s.Foreign != nil {
 		// Asked before reading: what comes while it is read shows the next time.
 		if foreign, err := s.Foreign(ctx); err == nil {
-			r.Foreign = r.Foreign || foreign != s.foreign && !s.looked.IsZero()
+			r.Foreign = r.Foreign || foreign.Writes != s.foreign.Writes && !s.looked.IsZero()
 			s.foreign = foreign
 		}
 	}

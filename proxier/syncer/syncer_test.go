@@ -38,6 +38,8 @@ type fakeKernel struct {
 	reading time.Duration
 	// foreign counts writes of others.
 	foreign atomic.Uint64
+	// doubts counts own writes that failed, of this family or the other.
+	doubts atomic.Uint64
 }
 
 // A poisonError is the refusal of a line.
@@ -217,8 +219,10 @@ func run(t *testing.T, k *fakeKernel, test func(source *fakeSource, reports <-ch
 		reports := make(chan Report, 100)
 		s := &Syncer{
 			Family: ipproto.IPv4, Kernel: k, Source: source,
-			Settings:      func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
-			Foreign:       func(context.Context) (uint64, error) { return k.foreign.Load(), nil },
+			Settings: func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
+			Foreign: func(context.Context) (Others, error) {
+				return Others{Writes: k.foreign.Load(), Doubts: k.doubts.Load()}, nil
+			},
 			Refused:       refusedLine,
 			Report:        func(r Report) { reports <- r },
 			RetryInterval: 30 * time.Second,
@@ -443,6 +447,19 @@ func TestJumpThatWasMovedIsPutBackOnce(t *testing.T) {
 		admin := ruleset.Rule{Comment: "new", Jump: ruleset.Drop}
 		if r := moved(admin); r.Jumps != 0 || !slices.Equal(k.rules[output], []ruleset.Rule{admin, theirs, ours}) {
 			t.Errorf("a new rule: %d jumps written, OUTPUT is %v; want it in front", r.Jumps, k.rules[output])
+		}
+	})
+}
+
+func TestWriteOfOurOwnThatFailedIsLookedAfterButNobodyElses(t *testing.T) {
+	k := &fakeKernel{}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		saves := k.saves
+		k.doubts.Add(1)
+		if r := <-reports; r.Foreign || !r.Whole || k.saves != saves+1 {
+			t.Errorf("foreign %v, whole %v, %d reads; want the kernel to be read back, without blaming others", r.Foreign, r.Whole, k.saves-saves)
 		}
 	})
 }

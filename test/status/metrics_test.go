@@ -1,0 +1,164 @@
+package status
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"espalier/proxier/status/statustest"
+	"espalier/watcher/kube/kubetest"
+)
+
+// countOf returns a counter by its label code.
+func countOf(n *node, name, code string) (float64, bool) {
+	return statustest.Value(n.metrics(), name, map[string]string{"code": code})
+}
+
+// TestMetricsOfTheProgram: after a Service, a step, a sync that failed and probes, there is what kube-proxy has.
+func TestMetricsOfTheProgram(t *testing.T) {
+	t.Parallel()
+	golden, err := os.ReadFile("../../proxier/status/testdata/kubeproxy.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t)
+	n.api.Apply(nodeObject())
+	n.api.Behave(kubetest.Behaviour{NoStreams: true}) // requests are measured, watches are not
+	n.start()
+	n.synced()
+	const happened, partly = "kubeproxy_network_programming_duration_seconds", "kubeproxy_sync_partial_proxy_rules_duration_seconds"
+	if got := n.value(happened); got != 0 {
+		t.Errorf("%v changes from before the start were measured", got)
+	}
+
+	n.api.Apply(slice("web", "10.180.0.3"))
+	n.eventually("a step", "1", func() string { return number(n.value(partly)) })
+	if got := n.value(happened); got != 1 {
+		t.Errorf("%v changes were measured, want 1", got)
+	}
+	if wrote := n.value("espalier_commits_total"); wrote < 2 {
+		t.Errorf("%v COMMITs, want some for the first sync and one for the step", wrote)
+	}
+
+	n.put("busy", "")
+	n.api.Apply(slice("web", "10.180.0.4"))
+	n.eventually("a step that fails", "1", func() string {
+		return number(n.value("kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total"))
+	})
+	n.remove("busy")
+	n.eventually("it is measured when it is in the kernel", "2", func() string { return number(n.value(happened)) })
+	if v := n.value("espalier_foreign_writes_total"); v != 0 {
+		t.Errorf("%v writes of others, but the only one was ours, and failed", v)
+	}
+	n.probe("/healthz")
+	n.probe("/livez")
+
+	var want []string
+	for line := range strings.Lines(string(golden)) {
+		acct := strings.HasPrefix(line, "kubeproxy_iptables_")
+		// Of a family without UDP Services nothing has been cleaned up, and not every kernel has nfacct.
+		if !strings.HasPrefix(line, "kubeproxy_conntrack_") && !acct || acct && hasAcct(n) {
+			want = append(want, line)
+		}
+	}
+	got := n.metrics()
+	for name := range got {
+		if strings.HasPrefix(name, "kubeproxy_conntrack_") {
+			delete(got, name)
+		}
+	}
+	if diff := cmp.Diff(strings.Join(want, ""), statustest.Describe(got, "kubeproxy_")); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"rest_client_requests_total", "rest_client_request_duration_seconds", "process_cpu_seconds_total", "go_goroutines", "kubernetes_build_info"} {
+		if got[name] == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
+func number(v float64) string {
+	return strings.TrimSuffix(time.Duration(v*float64(time.Second)).String(), "s")
+}
+
+func hasAcct(n *node) bool {
+	return !strings.Contains(n.log.String(), "Some packets are not counted")
+}
+
+// TestQuarantineIsShown: a Service whose rules are refused is named; the others are served.
+func TestQuarantineIsShown(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.put("refused", "10.180.66.6\n")
+	n.api.Apply(nodeObject(), service("bad", "172.30.0.66"), slice("bad", "10.180.66.6"))
+	n.start()
+	n.synced()
+	bad := map[string]string{"ip_family": "IPv4", "namespace": "shop", "service": "bad"}
+	if v, ok := statustest.Value(n.metrics(), "espalier_quarantined_service_info", bad); !ok || v != 1 {
+		t.Errorf("shop/bad is named with %v (there: %v), want 1", v, ok)
+	}
+	if v := n.value("espalier_quarantined_services"); v != 1 {
+		t.Errorf("%v Services in quarantine, want 1", v)
+	}
+	if v := n.value("espalier_programmed_services"); v != 1 {
+		t.Errorf("%v Services are programmed, want shop/web", v)
+	}
+	for _, accept := range []string{"*/*", "text/html"} {
+		_, page, _ := n.get("10249/statusz", "Accept", accept)
+		for _, part := range []string{"shop/bad", "RULE_APPEND failed", "in 1m0s"} {
+			if !strings.Contains(page, part) && !(part == "in 1m0s" && strings.Contains(page, "in 5")) {
+				t.Errorf("the page for %s does not say %q:\n%s", accept, part, page)
+			}
+		}
+	}
+	n.wantProbe("/healthz", good) // one Service is no reason to drain the node
+
+	n.api.Apply(slice("bad", "10.180.66.7"))
+	n.eventually("quarantine", "0", func() string { return number(n.value("espalier_quarantined_services")) })
+	if _, ok := statustest.Value(n.metrics(), "espalier_quarantined_service_info", bad); ok {
+		t.Error("shop/bad is still named")
+	}
+	n.eventually("programmed", "2", func() string { return number(n.value("espalier_programmed_services")) })
+}
+
+// TestForeignWritesAndRepairsAreCounted: somebody flushes a table.
+func TestForeignWritesAndRepairsAreCounted(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.api.Apply(nodeObject())
+	n.start()
+	n.synced()
+	if v, ok := statustest.Value(n.metrics(), "espalier_repairs_total", map[string]string{"ip_family": "IPv4"}); v != 0 || !ok {
+		t.Errorf("%v repairs (there: %v) before anybody wrote, want 0", v, ok)
+	}
+	if _, err := n.Command(nil, "iptables-nft", "-t", "nat", "-F"); err != nil {
+		t.Fatal(err)
+	}
+	n.eventually("repairs", "1", func() string { return number(n.value("espalier_repairs_total")) })
+	for name, least := range map[string]float64{
+		"espalier_foreign_writes_total": 1, "espalier_repaired_chains_total": 3, "espalier_repaired_jumps_total": 3,
+	} {
+		if v := n.value(name); v < least {
+			t.Errorf("%s is %v, want at least %v", name, v, least)
+		}
+	}
+}
+
+// TestProblemsOfObjectsAreOnThePage: what is wrong with objects is there for people.
+func TestProblemsOfObjectsAreOnThePage(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	odd := service("odd", "172.30.0.77")
+	odd.Spec.ClusterIP, odd.Spec.ClusterIPs = "172.30.0.377", []string{"172.30.0.377"}
+	n.api.Apply(nodeObject(), odd, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "none"}})
+	n.start()
+	n.synced()
+	if _, page, _ := n.get("10249/statusz"); !strings.Contains(page, "Service shop/odd: ") || !strings.Contains(page, "172.30.0.377") {
+		t.Errorf("the page does not say what is wrong with shop/odd:\n%s", page)
+	}
+}
