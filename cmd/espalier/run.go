@@ -201,6 +201,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 		responder: health.New(f, shown.state.Healthy),
 	}
 	progress := shown.progress(f, tracker.View(f))
+	shown.counts.add(kernel)
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
 	s := &syncer.Syncer{
 		Family:   f,

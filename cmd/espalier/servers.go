@@ -21,6 +21,7 @@ type servers struct {
 	healthz, metrics string // IP:port; empty: not served
 	hardFail         bool
 	profiling        bool
+	perService       bool
 	// config is what /configz prints; nil: nothing.
 	config func() any
 }
@@ -34,6 +35,8 @@ func (s *servers) addFlags(fs *pflag.FlagSet) {
 		"End if one of these addresses cannot be had, instead of trying again and again.")
 	fs.BoolVar(&s.profiling, "profiling", false,
 		"Serve profiles at /debug/pprof/, and let the verbosity be changed at /debug/flags/v, beside the metrics.")
+	fs.BoolVar(&s.perService, "service-metrics", false,
+		"Show, for each Service, what its rules have counted: connections, and bytes of their first packets. Each scrape reads all rules.")
 }
 
 func (s *servers) validate() error {
@@ -51,32 +54,39 @@ type shown struct {
 	state   *health.State
 	status  *status.Status
 	servers []serve.Server
+	counts  counts
 }
 
 // show prepares the servers.
 func (r *run) show(tracker *watcher.Tracker, report *reporter, flags *pflag.FlagSet) *shown {
-	state := health.NewState(2 * r.syncPeriod)
-	s := status.New(status.Facts{
+	shown := &shown{state: health.NewState(2 * r.syncPeriod)}
+	facts := status.Facts{
 		Version: version, Node: r.source.hostname,
-		Health: state.Families,
+		Health: shown.state.Families,
 		Events: func() (uint64, uint64) {
 			e := tracker.Events()
 			return e.Services, e.Slices
 		},
 		Problems: report.all,
 		Counters: acctPackets,
-	})
+	}
+	if r.servers.perService {
+		facts.Services = shown.counts.of
+	}
+	s := status.New(facts)
 	s.WatchClient()
-	probes := health.Probes{State: state, Eligible: tracker.Eligible, Answered: s.Answered}
+	probes := health.Probes{State: shown.state, Eligible: tracker.Eligible, Answered: s.Answered}
 	given := values(flags)
 	pages := status.Pages{
 		Mode: "iptables", Config: r.servers.config, Flags: func() map[string]string { return given },
 		Profiling: r.servers.profiling, SetVerbosity: new(klog.Level).Set,
 	}
-	return &shown{state: state, status: s, servers: []serve.Server{
+	shown.status = s
+	shown.servers = []serve.Server{
 		{Name: "probes", Address: r.servers.healthz, HardFail: r.servers.hardFail, Handler: probes.Handler()},
 		{Name: "metrics", Address: r.servers.metrics, HardFail: r.servers.hardFail, Handler: s.Handler(pages)},
-	}}
+	}
+	return shown
 }
 
 // acctPackets reads the counters that rules name, as far as there are any.

@@ -45,8 +45,8 @@ const (
 	quarantined     = "espalier_quarantined_services"
 	quarantinedInfo = "espalier_quarantined_service_info"
 	programmed      = "espalier_programmed_services"
-	servicePackets  = "espalier_service_connection_packets_total"
-	serviceBytes    = "espalier_service_connection_bytes_total"
+	servicePackets  = "espalier_service_first_packets_total"
+	serviceBytes    = "espalier_service_first_packets_bytes_total"
 )
 
 // alpha stands in front of the help of every metric of kube-proxy that may change from release to release.

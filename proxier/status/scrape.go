@@ -22,7 +22,9 @@ func (scrape) Describe(chan<- *prometheus.Desc) {}
 // Collect sends what there is now.
 func (c scrape) Collect(to chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+		if m, err := prometheus.NewConstMetric(d, kind, value, labels...); err == nil { // else a label is no text
+			to <- m
+		}
 	}
 	families := c.status.all()
 	var waiting Waiting
@@ -46,6 +48,24 @@ func (c scrape) Collect(to chan<- prometheus.Metric) {
 	}
 	c.ages(send)
 	c.counters(send)
+	c.services(send, families)
+}
+
+// services sends what was counted for Services.
+func (c scrape) services(send func(*prometheus.Desc, prometheus.ValueType, float64, ...string), families []*Family) {
+	if c.status.facts.Services == nil {
+		return
+	}
+	const of = " of connections to a Service that its rules have translated. Counts begin at zero when these rules are written anew."
+	labels := []string{familyLabel, "namespace", "service", "port", "via"}
+	packets, bytes := desc(servicePackets, "First packets"+of, labels...), desc(serviceBytes, "Bytes in the first packets"+of, labels...)
+	for _, f := range families {
+		for to, n := range c.status.facts.Services(f.Family) {
+			values := []string{f.label, to.Service.Namespace, to.Service.Name, to.Port, to.Via}
+			send(packets, prometheus.CounterValue, float64(n.Packets), values...)
+			send(bytes, prometheus.CounterValue, float64(n.Bytes), values...)
+		}
+	}
 }
 
 // ages sends for how long the oldest change has not been in the kernel.

@@ -12,6 +12,7 @@ import (
 	"espalier/proxier/health"
 	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
+	"espalier/proxier/plan"
 )
 
 // Status collects what the process shows. Its methods can be called from any goroutine. Make it with New.
@@ -42,7 +43,13 @@ type Facts struct {
 	Problems func() []model.Problem
 	// Counters reads the packets of those nfacct objects that there are, by name.
 	Counters func() map[string]uint64
+	// Services reads what the rules of a family have counted for each frontend. Nil: that is not shown, as it reads
+	// all rules at each scrape.
+	Services func(ipproto.Family) map[plan.Frontend]Count
 }
+
+// Count is what rules have counted: the first packet of each connection, because no other passes the nat table.
+type Count struct{ Packets, Bytes uint64 }
 
 // New returns a Status that has no family yet.
 func New(facts Facts) *Status {

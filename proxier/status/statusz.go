@@ -173,23 +173,23 @@ func (p page) text() string {
 	return b.String()
 }
 
-func (f pageFamily) text(w io.Writer, p page) {
-	fmt.Fprintf(w, "\n%s: %s\n", f.Label, f.Doing())
-	fmt.Fprintf(w, "  in the kernel\t%d Services, %d rules in nat, %d in filter\n", f.Last.Programmed, f.Last.Rules.Nat, f.Last.Rules.Filter)
-	fmt.Fprintf(w, "  last good sync\t%s\n", p.ago(f.Good))
-	if !f.Health.Pending.IsZero() {
-		fmt.Fprintf(w, "  oldest change that is missing\t%s\n", p.ago(f.Health.Pending))
+func (p pageFamily) text(w io.Writer, whole page) {
+	fmt.Fprintf(w, "\n%s: %s\n", p.Label, p.Doing())
+	fmt.Fprintf(w, "  in the kernel\t%d Services, %d rules in nat, %d in filter\n", p.Last.Programmed, p.Last.Rules.Nat, p.Last.Rules.Filter)
+	fmt.Fprintf(w, "  last good sync\t%s\n", whole.ago(p.Good))
+	if !p.Health.Pending.IsZero() {
+		fmt.Fprintf(w, "  oldest change that is missing\t%s\n", whole.ago(p.Health.Pending))
 	}
-	if f.Last.Err != nil {
-		fmt.Fprintf(w, "  failing\tfirst %s: %v\n", p.ago(f.Bad), f.Last.Err)
+	if p.Last.Err != nil {
+		fmt.Fprintf(w, "  failing\tfirst %s: %v\n", whole.ago(p.Bad), p.Last.Err)
 	}
 	fmt.Fprintf(w, "  last sync\t%s, in %v: plan %v, read %v, write %v; %d chains written, %d deleted, %d jumps, %d COMMITs, %d bytes\n",
-		f.Kind(), f.Last.Took, f.Last.Planning, f.Last.Reading, f.Last.Writing,
-		f.Last.Written, f.Last.Deleted, f.Last.Jumps, f.Last.Input.Commits, f.Last.Input.Bytes)
+		p.Kind(), p.Last.Took, p.Last.Planning, p.Last.Reading, p.Last.Writing,
+		p.Last.Written, p.Last.Deleted, p.Last.Jumps, p.Last.Input.Commits, p.Last.Input.Bytes)
 	fmt.Fprintf(w, "  since the start\t%d syncs, %d of them whole, %d failed; %d COMMITs, %d bytes; others wrote %d times, repaired %d times\n",
-		f.Sums.Syncs, f.Sums.Whole, f.Sums.Failed, f.Sums.Commits, f.Sums.Bytes, f.Sums.Foreign, f.Sums.Repairs)
-	for _, q := range f.Out {
-		fmt.Fprintf(w, "  left out\tService %s, first refused %s, tried again %s: %s\n", q.Service, p.ago(q.Since), p.until(q.Again), q.Reason)
+		p.Sums.Syncs, p.Sums.Whole, p.Sums.Failed, p.Sums.Commits, p.Sums.Bytes, p.Sums.Foreign, p.Sums.Repairs)
+	for _, q := range p.Out {
+		fmt.Fprintf(w, "  left out\tService %s, first refused %s, tried again %s: %s\n", q.Service, whole.ago(q.Since), whole.until(q.Again), q.Reason)
 	}
 }
 

@@ -149,6 +149,38 @@ func TestForeignWritesAndRepairsAreCounted(t *testing.T) {
 	}
 }
 
+// TestConnectionsToServicesAreCountedIfAskedFor: by the rules that translate them.
+func TestConnectionsToServicesAreCountedIfAskedFor(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for _, line := range []string{"addr add 10.180.0.9/32 dev lo", "route add 198.51.100.0/24 dev lo src 10.180.0.9"} {
+		if _, err := n.Command(nil, append([]string{"ip"}, strings.Fields(line)...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both := service("both", "172.30.0.5")
+	both.Spec.ExternalIPs = []string{"198.51.100.7", "198.51.100.8"}
+	n.api.Apply(nodeObject(), both, slice("both", "10.180.0.9"))
+	n.start("--service-metrics")
+	n.synced()
+	for _, to := range []string{"198.51.100.7", "198.51.100.7", "198.51.100.8"} {
+		// Nobody listens at the endpoint. That the connection is refused there shows that it was translated.
+		if _, err := n.client.Get("http://" + to); err == nil || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("connect to %s: %v, want it to be refused", to, err)
+		}
+	}
+	for via, want := range map[string]float64{"external IP": 3, "cluster IP": 0} {
+		labels := map[string]string{"ip_family": "IPv4", "namespace": "shop", "service": "both", "port": "http", "via": via}
+		if got, ok := statustest.Value(n.metrics(), "espalier_service_first_packets_total", labels); got != want || !ok {
+			t.Errorf("%v first packets by %s (there: %v), want %v", got, via, ok, want)
+		}
+	}
+	labels := map[string]string{"ip_family": "IPv4", "namespace": "shop", "service": "both", "port": "http", "via": "external IP"}
+	if got, _ := statustest.Value(n.metrics(), "espalier_service_first_packets_bytes_total", labels); got < 3*40 {
+		t.Errorf("%v bytes, want those of three packets at least", got)
+	}
+}
+
 // TestProblemsOfObjectsAreOnThePage: what is wrong with objects is there for people.
 func TestProblemsOfObjectsAreOnThePage(t *testing.T) {
 	t.Parallel()
