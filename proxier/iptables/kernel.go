@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"espalier/proxier/delta"
 	"espalier/proxier/ipproto"
@@ -104,6 +105,10 @@ func (k *Kernel) Apply(ctx context.Context, b delta.Batch) (delta.Written, error
 		return delta.Written{}, nil
 	}
 	var written delta.Written
+	var waited time.Duration
+	if k.Backend == Legacy {
+		waited = awaitLock(ctx)
+	}
 	err := k.Restore(ctx, func(w io.Writer) error {
 		n, err := b.Encode(w, k.Family, k.Backend.Strategy())
 		if written.Bytes == 0 { // not when a refused line is looked for
@@ -111,6 +116,7 @@ func (k *Kernel) Apply(ctx context.Context, b delta.Batch) (delta.Written, error
 		}
 		return err
 	})
+	written.LockWait = waited
 	return written, err
 }
 

@@ -38,6 +38,7 @@ const (
 	stageDuration   = "espalier_sync_stage_duration_seconds"
 	commits         = "espalier_commits_total"
 	writtenBytes    = "espalier_written_bytes_total"
+	lockWait        = "espalier_lock_wait_seconds"
 	foreignWrites   = "espalier_foreign_writes_total"
 	repairs         = "espalier_repairs_total"
 	repairedChains  = "espalier_repaired_chains_total"

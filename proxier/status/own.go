@@ -15,7 +15,7 @@ const maxNamed = 100
 
 // ownMetrics are those that kube-proxy does not have.
 type ownMetrics struct {
-	stages                      *prometheus.HistogramVec
+	stages, lockWait            *prometheus.HistogramVec
 	commits, bytes              *prometheus.CounterVec
 	foreign, repairs            *prometheus.CounterVec
 	repairedChains, jumps       *prometheus.CounterVec
@@ -26,6 +26,7 @@ type ownMetrics struct {
 func newOwnMetrics(r *prometheus.Registry) ownMetrics {
 	return ownMetrics{
 		stages:         histogram(r, stageDuration, "Time of the stages of syncs: plan decides about rules, read asks the kernel for those that it has, write runs iptables-restore.", syncBuckets(), "stage", familyLabel),
+		lockWait:       histogram(r, lockWait, "Time for which others held the lock of the tables when a sync was about to write; the legacy backend alone has one.", syncBuckets(), familyLabel),
 		commits:        counter(r, commits, "COMMITs that were given to iptables-restore.", familyLabel),
 		bytes:          counter(r, writtenBytes, "Bytes that were given to iptables-restore.", familyLabel),
 		foreign:        counter(r, foreignWrites, "Times that others were found to have written to the tables, whatever they wrote.", familyLabel),
@@ -51,6 +52,9 @@ func (m ownMetrics) report(label string, r syncer.Report) {
 		if took > 0 {
 			m.stages.WithLabelValues(stage, label).Observe(took)
 		}
+	}
+	if r.Input.LockWait > 0 {
+		m.lockWait.WithLabelValues(label).Observe(r.Input.LockWait.Seconds())
 	}
 	m.commits.WithLabelValues(label).Add(float64(r.Input.Commits))
 	m.bytes.WithLabelValues(label).Add(float64(r.Input.Bytes))

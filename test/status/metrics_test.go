@@ -7,9 +7,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"espalier/proxier/ipproto"
+	"espalier/proxier/iptables"
 	"espalier/proxier/status/statustest"
 	"espalier/watcher/kube/kubetest"
 )
@@ -146,6 +149,43 @@ func TestForeignWritesAndRepairsAreCounted(t *testing.T) {
 		if v := n.value(name); v < least {
 			t.Errorf("%s is %v, want at least %v", name, v, least)
 		}
+	}
+}
+
+// TestWaitForTheLockIsShown: another program has it for a while.
+func TestWaitForTheLockIsShown(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	if _, err := iptables.Open(t.Context(), ipproto.IPv4, iptables.Legacy); err != nil {
+		cannot(t, err)
+	}
+	n.api.Apply(nodeObject())
+	n.start("--iptables-backend", "legacy")
+	n.synced()
+	other, err := os.OpenFile(n.lock(), os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	n.api.Apply(slice("web", "10.180.0.3"))
+	const held = 300 * time.Millisecond
+	n.eventually("the change waits", "yes", func() string {
+		if n.value("espalier_oldest_change_age_seconds") < held.Seconds() {
+			return "no"
+		}
+		return "yes"
+	})
+	_ = other.Close()
+	n.eventually("a step", "1", func() string { return number(n.value("kubeproxy_sync_partial_proxy_rules_duration_seconds")) })
+	waited := 0.0
+	for _, m := range n.metrics()["espalier_lock_wait_seconds"].GetMetric() {
+		waited += m.Histogram.GetSampleSum()
+	}
+	if waited < held.Seconds() {
+		t.Errorf("waited %v s for the lock, want %v at least", waited, held)
 	}
 }
 

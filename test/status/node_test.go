@@ -155,7 +155,8 @@ func (n *node) start(args ...string) {
 	}
 	cmd := exec.Command(path, append([]string{"run", "--master", "http://127.0.0.1:6443", "--hostname-override", nodeName,
 		"--cluster-cidr", "10.0.0.0/8", "--iptables-backend", "nft", "-v", "2"}, args...)...)
-	cmd.Env = append(os.Environ(), "PATH="+n.obstacle()+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+n.obstacle()+":"+os.Getenv("PATH"),
+		"XTABLES_LOCKFILE="+n.lock()) // the lock is for the whole machine, and so is its usual file
 	cmd.Stdout, cmd.Stderr = &n.log, &n.log
 	// The thread that forks it lives as long as the namespace.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -205,6 +206,9 @@ fi
 	}
 	return bin
 }
+
+// lock is the file of the lock that the legacy tools take.
+func (n *node) lock() string { return filepath.Join(n.dir, "xtables.lock") }
 
 // put writes a file that the script looks at.
 func (n *node) put(name, text string) {
