@@ -33,7 +33,8 @@ func (c *counts) add(k *iptables.Kernel) {
 	c.kernels[k.Family] = k
 }
 
-// of returns the counts of a family by frontend; a Service has several external IPs, say, which are one.
+// of returns the counts of a family by frontend; a Service has several external IPs, say, which are one. Frontends that
+// nobody has used are left out: in a large cluster they are most, and each is two series.
 func (c *counts) of(f ipproto.Family) map[plan.Frontend]status.Count {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,7 +51,7 @@ func (c *counts) of(f ipproto.Family) map[plan.Frontend]status.Count {
 	}
 	sums := map[plan.Frontend]status.Count{}
 	for _, rule := range counted {
-		if to, ok := plan.FrontendOf(rule.Comment); ok {
+		if to, ok := plan.FrontendOf(rule.Comment); ok && rule.Packets > 0 {
 			n := sums[to]
 			sums[to] = status.Count{Packets: n.Packets + rule.Packets, Bytes: n.Bytes + rule.Bytes}
 		}

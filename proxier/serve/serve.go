@@ -79,8 +79,10 @@ func (s Server) Run(ctx context.Context) error {
 			logger.Error(err, "Cannot serve; will try again and again", "what", s.Name)
 		}
 		failed = true
-		if !sleep(ctx, cmp.Or(s.pause, retry)) {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-time.After(cmp.Or(s.pause, retry)):
 		}
 	}
 }
@@ -110,16 +112,4 @@ func (s Server) serve(ctx context.Context, listener net.Listener) error {
 		_ = server.Close() // a client that is slower than this is cut off
 	}
 	return <-ended
-}
-
-// sleep waits; false: ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
