@@ -15,7 +15,9 @@
 //	iptables    Save, Restore, backends, probes, Cleanup: all processes are started here
 //	generation  whether somebody else wrote to the tables
 //	nfacct      counters of the kernel that rules name
-//	health      answers at the health-check node ports of Services
+//	health      answers probes, and at the health-check node ports of Services
+//	status      metrics and the status page, made of the syncers' Reports
+//	serve       keeps the HTTP servers for both running
 //	syncer      one goroutine for each family: wait, plan, write, report
 //
 // Beside it, ../watcher has the sources (informers, files, synthetic clusters), which all feed a Tracker, and
@@ -23,6 +25,7 @@
 //
 //	cmd → watcher/{kube,file} → watcher/convert → model       watcher, watcher/synthetic → model
 //	cmd → syncer → plan, delta → ruleset, model → ipproto     cmd → iptables → delta
+//	cmd → status → syncer, health → model                     cmd → serve
 //
 // Every command is a composition of the same functions, so none has a mode flag:
 //
@@ -77,6 +80,10 @@
 //
 // 2026-11: Affinity is written as two matches, --rcheck --reap and --set, although --update --reap does the same in one:
 // before Linux 5.11 that combination could crash the kernel (xt_recent: fix attempt to update deleted entry).
+//
+// 2026-11: Probes and metrics are served from the start on. kube-proxy listens when it knows its Node: with a
+// livenessProbe, and an API server that is away, the kubelet then restarts it again and again. What arrives during a
+// sync is pending after it, and what a failed sync took stays so; in kube-proxy the sync clears both.
 //
 // 2026-11: Where kube-proxy is known to do worse, we do otherwise: --nodeport-addresses=primary without a known
 // address opens nothing, instead of every address; source ranges of which none can be read admit nobody, instead

@@ -157,8 +157,8 @@ func TestStatusSaysHowFamiliesAre(t *testing.T) {
 	f.Report(good())
 	f.Report(syncer.Report{Err: errors.New("the lock is held")})
 	for accept, parts := range map[string][]string{
-		"text/html": {"shop/&lt;web&gt;", "IPv4: <span class=\"bad\">overdue", "the lock is held", "2 Services, 8 rules in nat, 4 in filter"},
-		"*/*":       {"shop/<web>", "IPv4: overdue", "the lock is held", "2 Services, 8 rules in nat, 4 in filter", "2 syncs, 1 of them whole, 1 failed; 2 COMMITs", "IPv6: waiting for"},
+		"text/html": {"shop/&lt;web&gt;", "IPv4: <span class=\"bad\">overdue", "the lock is held", "Services: 2; rules: 8 in nat, 4 in filter"},
+		"*/*":       {"shop/<web>", "IPv4: overdue", "the lock is held", "Services: 2; rules: 8 in nat, 4 in filter", "2 syncs, 1 of them whole, 1 failed; 2 COMMITs", "IPv6: waiting for"},
 	} {
 		got := get(t, s, Pages{}, "/statusz", "Accept", accept).body
 		for _, part := range parts {

@@ -29,7 +29,7 @@ func newOwnMetrics(r *prometheus.Registry) ownMetrics {
 		lockWait:       histogram(r, lockWait, "Time for which others held the lock of the tables when a sync was about to write; the legacy backend alone has one.", syncBuckets(), familyLabel),
 		commits:        counter(r, commits, "COMMITs that were given to iptables-restore.", familyLabel),
 		bytes:          counter(r, writtenBytes, "Bytes that were given to iptables-restore.", familyLabel),
-		foreign:        counter(r, foreignWrites, "Times that others were found to have written to the tables, whatever they wrote.", familyLabel),
+		foreign:        counter(r, foreignWrites, "Times that others were found to have written to the tables, whatever they wrote; with nft the kernel does not say to those of which family.", familyLabel),
 		repairs:        counter(r, repairs, "Times that rules of ours had to be put right because others had changed them.", familyLabel),
 		repairedChains: counter(r, repairedChains, "Chains that were written or removed in repairs.", familyLabel),
 		jumps:          counter(r, repairedJumps, "Jumps from built-in chains that were inserted in repairs.", familyLabel),

@@ -175,7 +175,7 @@ func (p page) text() string {
 
 func (p pageFamily) text(w io.Writer, whole page) {
 	fmt.Fprintf(w, "\n%s: %s\n", p.Label, p.Doing())
-	fmt.Fprintf(w, "  in the kernel\t%d Services, %d rules in nat, %d in filter\n", p.Last.Programmed, p.Last.Rules.Nat, p.Last.Rules.Filter)
+	fmt.Fprintf(w, "  in the kernel\tServices: %d; rules: %d in nat, %d in filter\n", p.Last.Programmed, p.Last.Rules.Nat, p.Last.Rules.Filter)
 	fmt.Fprintf(w, "  last good sync\t%s\n", whole.ago(p.Good))
 	if !p.Health.Pending.IsZero() {
 		fmt.Fprintf(w, "  oldest change that is missing\t%s\n", whole.ago(p.Health.Pending))
