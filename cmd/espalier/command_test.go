@@ -100,6 +100,8 @@ func TestCommandLineErrorsSayWhatToDo(t *testing.T) {
 		{"several errors at once", []string{"dump", "--manifests=-", "--nodeport-addresses=x", "--iptables-masquerade-bit=99"}, []string{"--nodeport-addresses", "--iptables-masquerade-bit"}},
 		{"blank host name", []string{"dump", "--manifests=-", "--hostname-override= "}, []string{"--hostname-override"}},
 		{"period", []string{"run", "--manifests=x", "--iptables-min-sync-period=2h"}, []string{"--iptables-min-sync-period", "1h"}},
+		{"address of probes", []string{"run", "--manifests=x", "--healthz-bind-address=localhost:10256"}, []string{"--healthz-bind-address", "localhost", "0.0.0.0:10256"}},
+		{"address of metrics", []string{"run", "--manifests=x", "--metrics-bind-address=127.0.0.1"}, []string{"--metrics-bind-address", "port"}},
 		{"standard input cannot be watched", []string{"run", "--manifests=-"}, []string{"standard input", "dump"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

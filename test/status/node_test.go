@@ -125,16 +125,22 @@ func cannot(t *testing.T, why error) {
 	t.Skip(why)
 }
 
-func (n *node) serveAPI() {
+// listen takes an address of the namespace.
+func (n *node) listen(address string) (l net.Listener) {
 	n.t.Helper()
-	var l net.Listener
 	err := n.Do(func() (err error) {
-		l, err = net.Listen("tcp", "127.0.0.1:6443")
+		l, err = net.Listen("tcp", address)
 		return err
 	})
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	return l
+}
+
+func (n *node) serveAPI() {
+	n.t.Helper()
+	l := n.listen("127.0.0.1:6443")
 	n.server = &http.Server{Handler: n.api}
 	go func() { _ = n.server.Serve(l) }()
 	n.t.Cleanup(n.stopAPI)
@@ -146,15 +152,22 @@ func (n *node) stopAPI() {
 	_ = n.server.Close()
 }
 
-// start starts the program; it ends with the test.
-func (n *node) start(args ...string) {
+// command returns the program with its arguments.
+func (n *node) command(args ...string) []string {
 	n.t.Helper()
 	path, err := program()
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	cmd := exec.Command(path, append([]string{"run", "--master", "http://127.0.0.1:6443", "--hostname-override", nodeName,
-		"--cluster-cidr", "10.0.0.0/8", "--iptables-backend", "nft", "-v", "2"}, args...)...)
+	return append([]string{path, "run", "--master", "http://127.0.0.1:6443", "--hostname-override", nodeName,
+		"--cluster-cidr", "10.0.0.0/8", "--iptables-backend", "nft", "-v", "2"}, args...)
+}
+
+// start starts the program; it ends with the test.
+func (n *node) start(args ...string) {
+	n.t.Helper()
+	argv := n.command(args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "PATH="+n.obstacle()+":"+os.Getenv("PATH"),
 		"XTABLES_LOCKFILE="+n.lock()) // the lock is for the whole machine, and so is its usual file
 	cmd.Stdout, cmd.Stderr = &n.log, &n.log
