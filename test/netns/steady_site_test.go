@@ -1,7 +1,6 @@
 package netns
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,26 +36,8 @@ type site struct {
 // program is one life of the program.
 type program struct {
 	cmd  *exec.Cmd
-	log  record
+	log  lab.Record
 	done chan struct{}
-}
-
-// record keeps what is written to it, for readers on the way.
-type record struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (r *record) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(b)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
 }
 
 // TestSteady runs the real program and connects to Services without pause while it restarts, takes over, follows

@@ -1,7 +1,6 @@
 package status
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,25 +41,7 @@ type node struct {
 	server *http.Server
 	dir    string // what the script looks at
 	client http.Client
-	log    record
-}
-
-// record keeps a log, for readers on the way.
-type record struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (r *record) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(b)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
+	log    lab.Record
 }
 
 // program builds the program once for all tests.
