@@ -220,6 +220,11 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	}
 	if ledger != nil {
 		s.Kernel, s.Foreign = ledger.Guard(kernel), ledger.Foreign
+		learn := s.Learn
+		s.Learn = func(ctx context.Context) (learned bool) {
+			ledger.During(ctx, func() { learned = learn(ctx) })
+			return learned
+		}
 	}
 	return s, nil
 }

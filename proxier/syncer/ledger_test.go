@@ -102,6 +102,21 @@ func TestLedgerTellsWritesOfOthersFromOwn(t *testing.T) {
 	}
 }
 
+func TestLedgerDoesNotBlameOthersForWhatIsTried(t *testing.T) {
+	f := &fakeTables{}
+	l := NewLedger(f)
+	before := foreign(t, l)
+	l.During(t.Context(), func() { f.write(1); f.write(^uint32(0)) })
+	if after := foreign(t, l); after.Writes != before.Writes || after.Doubts == before.Doubts {
+		t.Errorf("%+v, before %+v; want a doubt, and no write of others", after, before)
+	}
+	before = foreign(t, l)
+	f.write(1)
+	if after := foreign(t, l); after.Writes == before.Writes {
+		t.Error("a write of others after that is missed")
+	}
+}
+
 func TestLedgerReadsContentOfLegacyTablesOnceASecond(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -127,6 +127,9 @@ func TestQuarantineIsShown(t *testing.T) {
 		t.Error("shop/bad is still named")
 	}
 	n.eventually("programmed", "2", func() string { return number(n.value("espalier_programmed_services")) })
+	if v := n.value("espalier_foreign_writes_total"); v != 0 {
+		t.Errorf("%v writes of others, but only we wrote: to find out whose rules are refused, and why", v)
+	}
 }
 
 // TestForeignWritesAndRepairsAreCounted: somebody flushes a table.
