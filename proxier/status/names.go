@@ -29,6 +29,9 @@ const (
 	requests           = "rest_client_requests_total"
 	requestDuration    = "rest_client_request_duration_seconds"
 	requestRateLimiter = "rest_client_rate_limiter_duration_seconds"
+	requestRetries     = "rest_client_request_retries_total"
+	requestSize        = "rest_client_request_size_bytes"
+	responseSize       = "rest_client_response_size_bytes"
 
 	buildInfo    = "kubernetes_build_info"
 	healthcheck  = "kubernetes_healthcheck"
@@ -82,4 +85,9 @@ func programmingBuckets() []float64 {
 // requestBuckets are those of Kubernetes for requests to the API server.
 func requestBuckets() []float64 {
 	return []float64{0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60}
+}
+
+// sizeBuckets are 64 bytes to 16 MB.
+func sizeBuckets() []float64 {
+	return []float64{64, 256, 512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20}
 }

@@ -78,7 +78,7 @@ func TestMetricsOfTheProgram(t *testing.T) {
 	if diff := cmp.Diff(strings.Join(want, ""), statustest.Describe(got, "kubeproxy_")); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
-	for _, name := range []string{"rest_client_requests_total", "rest_client_request_duration_seconds", "process_cpu_seconds_total", "go_goroutines", "kubernetes_build_info"} {
+	for _, name := range []string{"rest_client_requests_total", "rest_client_request_duration_seconds", "rest_client_response_size_bytes", "process_cpu_seconds_total", "go_goroutines", "kubernetes_build_info"} {
 		if got[name] == nil {
 			t.Errorf("there is no %s", name)
 		}

@@ -46,22 +46,20 @@ type node struct {
 
 // program builds the program once for all tests.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "espalier-status-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "espalier")
+	path := programPath()
 	if out, err := exec.Command("go", "build", "-o", path, "espalier/cmd/espalier").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the program: %w\n%s", err, out)
 	}
 	return path, nil
 })
 
+func programPath() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("espalier-status-%d", os.Getpid()))
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := program(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	_ = os.Remove(programPath()) // if it was built
 	os.Exit(code)
 }
 
