@@ -151,8 +151,9 @@ func (g Gen) target(r *ruleset.Rule, chains []string) {
 }
 
 // Ruleset returns n chains of the table, with up to most rules each, whose jumps lead to later chains only, so
-// that there is no loop.
+// that there is no loop, and not through more than deepest of them: nf_tables refuses more than 16 in all.
 func (g Gen) Ruleset(t ruleset.Table, n, most int) ruleset.Ruleset {
+	const deepest = 12
 	prefixes := []string{ruleset.PrefixService, ruleset.PrefixLocal, ruleset.PrefixEndpoint, ruleset.PrefixExternal, ruleset.PrefixFirewall}
 	names := make([]string, n)
 	for i := range names {
@@ -162,7 +163,7 @@ func (g Gen) Ruleset(t ruleset.Table, n, most int) ruleset.Ruleset {
 	for i, name := range names {
 		var rules []ruleset.Rule
 		for range g.Rand.IntN(most + 1) {
-			rules = append(rules, g.Rule(names[i+1:min(i+5, n)]...))
+			rules = append(rules, g.Rule(names[i+1:min(i+5, (i/deepest+1)*deepest, n)]...))
 		}
 		rs[ruleset.Chain{Table: t, Name: name}] = rules
 	}
