@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
 	"espalier/proxier/model"
+	"espalier/proxier/ruleset"
 	"espalier/proxier/syncer"
 )
 
@@ -96,7 +98,7 @@ func (r *reporter) sync(done syncer.Report) {
 			log = klog.V(0)
 		}
 		log.InfoS("Somebody else wrote to the tables", "family", done.Family, "chainsRepaired", done.Written,
-			"chainsRemoved", done.Deleted, "jumpsRepaired", done.Jumps, "repairs", r.repairs)
+			"chainsRemoved", done.Deleted, "jumpsRepaired", done.Jumps, "chains", some(done.Repaired), "repairs", r.repairs)
 	}
 	for _, h := range done.Held {
 		klog.InfoS("A rule of somebody else keeps an old chain", "family", done.Family, "chain", h.To, "in", h.From, "rule", h.Rule.Text(done.Family))
@@ -110,6 +112,19 @@ func (r *reporter) sync(done syncer.Report) {
 		"chainsWritten", done.Written, "chainsDeleted", done.Deleted, "jumpsInserted", done.Jumps,
 		"commits", done.Input.Commits, "rules", done.Payload.Filter+done.Payload.Nat,
 		"planning", done.Planning, "reading", done.Reading, "writing", done.Writing, "sinceChange", sinceChange(done.Since))
+}
+
+// some names the first few chains.
+func some(chains []ruleset.Chain) string {
+	const few = 5
+	var names []string
+	for _, c := range chains[:min(few, len(chains))] {
+		names = append(names, c.String())
+	}
+	if more := len(chains) - few; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 // quarantine logs which Services the kernel begins and ceases to refuse.

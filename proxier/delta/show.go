@@ -16,7 +16,7 @@ import (
 // changes nothing gives none.
 func (b Batch) Show(w io.Writer, have ruleset.Ruleset, f ipproto.Family) error {
 	s := show{w: bufio.NewWriter(w), family: f, have: have, after: Apply(have, b)}
-	for _, c := range b.touched() {
+	for _, c := range b.Touched() {
 		s.chain(c)
 	}
 	if err := s.w.Flush(); err != nil {
@@ -25,8 +25,8 @@ func (b Batch) Show(w io.Writer, have ruleset.Ruleset, f ipproto.Family) error {
 	return nil
 }
 
-// touched returns all chains that the batch changes, in order.
-func (b Batch) touched() []ruleset.Chain {
+// Touched returns all chains that the batch changes, built-in ones included, in order.
+func (b Batch) Touched() []ruleset.Chain {
 	chains := map[ruleset.Chain]bool{}
 	for c := range b.Write {
 		chains[c] = true

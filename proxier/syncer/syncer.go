@@ -117,6 +117,8 @@ type Report struct {
 	StepFailed bool
 	// Foreign: somebody else wrote to the tables since the last whole sync. What was written then is the repair.
 	Foreign bool
+	// Repaired are the chains that were not as they should be then, in order.
+	Repaired []ruleset.Chain
 	// Held are references of others to chains that should have been deleted.
 	Held []delta.Reference
 	// Quarantined are the Services that are not programmed because the kernel refuses their rules.
@@ -264,6 +266,9 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 		return planner, err
 	}
 	s.order.settle(have, batch)
+	if r.Foreign {
+		r.Repaired = batch.Touched()
+	}
 	return planner, nil
 }
 

@@ -414,6 +414,8 @@ func TestWriteOfSomebodyElseIsRepairedWithinTwoSeconds(t *testing.T) {
 				k.foreign.Add(1)
 				if r := <-reports; !r.Foreign || r.Written+r.Jumps == 0 || time.Since(start) > 2*time.Second {
 					t.Errorf("foreign %v, %d chains and %d jumps written after %v; want a repair within 2s", r.Foreign, r.Written, r.Jumps, time.Since(start))
+				} else if len(r.Repaired) == 0 {
+					t.Error("it is not said which chains were repaired")
 				}
 				assertHolds(t, k, wanted(source))
 			})

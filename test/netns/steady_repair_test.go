@@ -60,8 +60,8 @@ func steadyRepair(t *testing.T, s *site) {
 			}
 		})
 	}
-	if log := s.running.log.String(); !strings.Contains(log, "Somebody else wrote to the tables") {
-		t.Errorf("no repair was logged:\n%s", log)
+	if log := s.running.log.String(); !strings.Contains(log, "Somebody else wrote to the tables") || !strings.Contains(log, `chains="nat/KUBE-SERVICES"`) {
+		t.Errorf("no repair was logged, or not what was found:\n%s", log)
 	}
 }
 
