@@ -1,0 +1,188 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+)
+
+// Cleaner keeps the conntrack table of one family clean. Make it with New, tell it of every sync, and Run it.
+type Cleaner struct {
+	config Config
+	wake   chan struct{} // one token: there may be work
+
+	mu        sync.Mutex
+	book      Book
+	nodePorts func() (Addresses, error) // where they answer
+}
+
+// Config is what a Cleaner needs.
+type Config struct {
+	Family ipproto.Family
+	// NoExternalIPs: the rules ignore spec.externalIPs.
+	NoExternalIPs bool
+	// Open opens the table, for each run. Nil: Open of this package.
+	Open func(ipproto.Family) (*Table, error)
+	// Report, if set, is called after every run, by the goroutine of Run.
+	Report func(Report)
+}
+
+// Report says what one run did.
+type Report struct {
+	Family ipproto.Family
+	// Frontends is how many were cleaned.
+	Frontends int
+	Tally
+	Took time.Duration
+	// Err is why not all stale entries are gone, as far as is known. It will be tried again, unless it is ErrPrivilege
+	// or ErrUnsupported: then with the next change.
+	Err error
+}
+
+// Sync is what a Cleaner has to know of a sync of the rules.
+type Sync struct {
+	// Failed: it is not known which of the rules are in the kernel.
+	Failed bool
+	// Whole: Services are all that there are. Else they are those that changed; one without a Service is gone.
+	Whole    bool
+	Services map[model.ServiceName]model.Entry
+	// Repaired: before this sync the kernel may have had other rules than was known, as it is at the start and
+	// after somebody else wrote, so every frontend is to be cleaned.
+	Repaired bool
+	// NodePorts says where node ports answer, when it is called.
+	NodePorts func() (Addresses, error)
+}
+
+// New returns a Cleaner that knows of nothing.
+func New(c Config) *Cleaner {
+	if c.Open == nil {
+		c.Open = Open
+	}
+	return &Cleaner{config: c, wake: make(chan struct{}, 1), book: Book{NoExternalIPs: c.NoExternalIPs}}
+}
+
+// Synced takes note of a sync, and returns at once. Call it after every sync, in order. What a failed one was to do
+// is cleaned after the next that succeeds.
+func (c *Cleaner) Synced(s Sync) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.Failed {
+		c.book.Doubt(s.Services)
+		return
+	}
+	c.nodePorts = s.NodePorts
+	c.book.Note(s.Services, s.Whole)
+	if s.Repaired {
+		c.book.All()
+	}
+	if c.book.Dirty() {
+		c.signal()
+	}
+}
+
+// signal wakes Run.
+func (c *Cleaner) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// Run cleans until ctx ends.
+func (c *Cleaner) Run(ctx context.Context) {
+	retry := time.NewTimer(0)
+	retry.Stop()
+	failures := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		case <-retry.C:
+		}
+		retry.Stop()
+		err := c.run(ctx)
+		switch {
+		case err == nil:
+			failures = 0
+		case !hopeless(err):
+			retry.Reset(min(time.Second<<min(failures, 10), longestRetry))
+			failures++
+		}
+	}
+}
+
+// longestRetry is the longest time between attempts to clean what could not be cleaned.
+const longestRetry = time.Minute
+
+// hopeless reports whether an error will not pass by itself.
+func hopeless(err error) bool { return errors.Is(err, ErrPrivilege) || errors.Is(err, ErrUnsupported) }
+
+// run cleans all that is dirty.
+func (c *Cleaner) run(ctx context.Context) error {
+	c.mu.Lock()
+	work := c.book.Take()
+	nodePorts := c.nodePorts
+	c.mu.Unlock()
+	if work.Empty() {
+		c.finish(nil)
+		return nil
+	}
+	started := time.Now()
+	tally, err := c.sweep(ctx, work, nodePorts)
+	c.finish(err)
+	if ctx.Err() != nil {
+		return err
+	}
+	if c.config.Report != nil {
+		c.config.Report(Report{
+			Family: c.config.Family, Frontends: work.Frontends(), Tally: tally, Took: time.Since(started), Err: err,
+		})
+	}
+	return err
+}
+
+func (c *Cleaner) sweep(ctx context.Context, work Work, nodePorts func() (Addresses, error)) (Tally, error) {
+	var open Addresses
+	if work.HasNodePorts() && nodePorts != nil {
+		var err error
+		if open, err = nodePorts(); err != nil {
+			return Tally{}, fmt.Errorf("clean conntrack of %s: %w", c.config.Family, err)
+		}
+	}
+	table, err := c.config.Open(c.config.Family)
+	if err != nil {
+		return Tally{}, err
+	}
+	defer table.Close()
+	port, _ := work.Port()
+	return table.Sweep(ctx, port, func(f Flow) bool {
+		at, stale := work.Stale(f, open)
+		return stale && !c.changed(at)
+	})
+}
+
+// changed reports whether a frontend is no more what it was when it was taken.
+func (c *Cleaner) changed(f frontend) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.book.Changed(f)
+}
+
+func (c *Cleaner) finish(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		c.book.Done()
+	case hopeless(err):
+		c.book.Forget()
+	default:
+		c.book.Return()
+	}
+}

@@ -1,0 +1,185 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"espalier/proxier/ipproto"
+)
+
+// ErrUnsupported means that the kernel has no access to conntrack over netlink.
+var ErrUnsupported = errors.New("the kernel does not give access to conntrack: it lacks nf_conntrack_netlink, or did not load it")
+
+// ErrPrivilege means that this process may not read or change conntrack.
+var ErrPrivilege = errors.New("not permitted: it needs CAP_NET_ADMIN")
+
+const (
+	// passes is how often a table is read at most when the kernel says that it changed too much for a read to be
+	// complete. What was read counts all the same.
+	passes = 5
+	// patience is how long the kernel may take for an answer, in seconds. It works on it before it returns from
+	// the call, so that only a kernel that answers nothing takes it.
+	patience = 10
+	// pipelined is how many entries are deleted by one call. Answers of the kernel, about 800 bytes of memory each,
+	// have to fit into the socket's buffer of 200 kB.
+	pipelined = 128
+	// dumpBuffer is the largest piece of a dump that the kernel sends (net/netlink/af_netlink.c, netlink_recvmsg).
+	dumpBuffer = 32 << 10
+)
+
+// Table is the conntrack table of the network namespace in which it was opened. It is for one goroutine at a time.
+type Table struct {
+	family        ipproto.Family
+	dump, deletes socket
+}
+
+// Tally is what a Sweep did.
+type Tally struct {
+	Looked  int // entries that the kernel sent
+	Deleted int // those that were stale, and are gone
+	Passes  int // over the table
+}
+
+// Open opens the table of one family. Whether it may be read shows when it is.
+func Open(f ipproto.Family) (*Table, error) {
+	t := &Table{family: f}
+	var err error
+	if t.dump, err = openSocket(); err != nil {
+		return nil, fmt.Errorf("open conntrack: %w", err)
+	}
+	if t.deletes, err = openSocket(); err != nil {
+		_ = t.dump.close()
+		return nil, fmt.Errorf("open conntrack: %w", err)
+	}
+	return t, nil
+}
+
+// Close closes the table.
+func (t *Table) Close() error { return errors.Join(t.dump.close(), t.deletes.close()) }
+
+// Sweep reads the table once, and deletes on the way the entries that are stale. It asks the kernel for entries of
+// UDP alone, and if port is not zero, for those that were first sent to that port; whatever the kernel makes of that,
+// others are left alone.
+//
+// An error means that stale entries may be left. After an error the Table is of no use any more.
+func (t *Table) Sweep(ctx context.Context, port uint16, stale func(Flow) bool) (Tally, error) {
+	var done Tally
+	err := untilComplete(func() (interrupted bool, err error) {
+		interrupted, err = t.pass(ctx, query{family: t.family, port: port}, stale, &done)
+		if refusedFilter(err) && done.Looked == 0 {
+			interrupted, err = t.pass(ctx, query{family: t.family, bare: true}, stale, &done)
+		}
+		if refusedFilter(err) && done.Looked == 0 {
+			err = unsupported(err)
+		}
+		done.Passes++
+		return interrupted, err
+	})
+	if err != nil {
+		return done, fmt.Errorf("clean conntrack of %s: %w", t.family, privilege(err))
+	}
+	return done, nil
+}
+
+// untilComplete reads until that was not interrupted, or often enough: what was read counts all the same.
+func untilComplete(read func() (interrupted bool, err error)) error {
+	for range passes {
+		if interrupted, err := read(); err != nil || !interrupted {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusedFilter reports whether the kernel does not know what it was asked to filter by, or has no conntrack at all.
+func refusedFilter(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
+func unsupported(err error) error { return fmt.Errorf("%w (%w)", ErrUnsupported, err) }
+
+// privilege says what is missing where the kernel does not permit something.
+func privilege(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return ErrPrivilege
+	}
+	return err
+}
+
+// pass reads the table once.
+func (t *Table) pass(ctx context.Context, q query, stale func(Flow) bool, done *Tally) (interrupted bool, err error) {
+	p := pass{deletes: &t.deletes, stale: stale, tally: done, batch: make([]Flow, 0, pipelined)}
+	if p.seq, err = t.dump.send(q.append); err != nil {
+		return false, fmt.Errorf("ask for the entries: %w", err)
+	}
+	buf := make([]byte, dumpBuffer)
+	for !p.ended {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		rest, err := t.dump.receive(buf, 0)
+		for err == nil && len(rest) > 0 && !p.ended {
+			var h header
+			var body []byte
+			if h, body, rest, err = next(rest); err == nil {
+				err = p.take(h, body)
+			}
+		}
+		if err != nil {
+			return false, fmt.Errorf("read the entries: %w", err)
+		}
+	}
+	return p.interrupted, nil
+}
+
+// pass is one reading of the table.
+type pass struct {
+	deletes *socket
+	seq     uint32
+	stale   func(Flow) bool
+	tally   *Tally
+	batch   []Flow // stale, and still there
+
+	interrupted, ended bool
+}
+
+// take handles one message.
+func (p *pass) take(h header, body []byte) error {
+	if h.seq != p.seq {
+		return nil
+	}
+	p.interrupted = p.interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
+	switch h.kind {
+	case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+		p.ended = true
+		if err := errno(body); errors.Is(err, unix.EINTR) {
+			p.interrupted = true
+		} else if err != nil {
+			return err
+		}
+		return p.flush()
+	case msgNew:
+		p.tally.Looked++
+		f, ok := parseFlow(body)
+		if !ok || !p.stale(f) {
+			return nil
+		}
+		if p.batch = append(p.batch, f); len(p.batch) == cap(p.batch) {
+			return p.flush()
+		}
+	}
+	return nil
+}
+
+// flush deletes what has been collected.
+func (p *pass) flush() error {
+	if err := p.deletes.delete(p.batch); err != nil {
+		return fmt.Errorf("delete %d of them: %w", len(p.batch), err)
+	}
+	p.tally.Deleted += len(p.batch)
+	p.batch = p.batch[:0]
+	return nil
+}

@@ -1,0 +1,90 @@
+package conntrack
+
+import "net/netip"
+
+// Work is a number of frontends that have to be cleaned.
+type Work struct {
+	addresses map[frontend]target
+	nodePorts map[uint16]target
+}
+
+// target says which flows to a frontend are stale.
+type target struct {
+	gone bool
+	// endpoints are those that keep their flows, or if the frontend is gone, those whose flows are stale.
+	endpoints set
+}
+
+// Empty reports whether there is nothing to do.
+func (w Work) Empty() bool { return w.Frontends() == 0 }
+
+// Frontends returns how many frontends there are.
+func (w Work) Frontends() int { return len(w.addresses) + len(w.nodePorts) }
+
+// HasNodePorts reports whether Stale has to know where node ports answer.
+func (w Work) HasNodePorts() bool { return len(w.nodePorts) > 0 }
+
+// Port returns the port that all frontends have, if they have one in common.
+func (w Work) Port() (uint16, bool) {
+	var port uint16
+	for f := range w.addresses {
+		if port != 0 && f.Port() != port {
+			return 0, false
+		}
+		port = f.Port()
+	}
+	for p := range w.nodePorts {
+		if port != 0 && p != port {
+			return 0, false
+		}
+		port = p
+	}
+	return port, port != 0
+}
+
+// Stale reports whether a flow is stale, and to which frontend it goes. As in the rules, an address of a Service
+// precedes a node port.
+func (w Work) Stale(f Flow, open Addresses) (netip.AddrPort, bool) {
+	if t, ours := w.addresses[f.Dst]; ours {
+		return f.Dst, t.stale(f)
+	}
+	t, ours := w.nodePorts[f.Dst.Port()]
+	if !ours || !open.has(f.Dst.Addr()) {
+		return netip.AddrPort{}, false
+	}
+	if !f.translated() && len(t.endpoints) == 0 {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(netip.Addr{}, f.Dst.Port()), t.stale(f)
+}
+
+func (t target) stale(f Flow) bool {
+	if t.gone {
+		return f.translated() && t.endpoints.has(f.ReplySrc)
+	}
+	return !t.endpoints.has(f.ReplySrc)
+}
+
+// Addresses are those of the node on which node ports answer. The zero value has none.
+type Addresses struct {
+	list     map[netip.Addr]struct{}
+	loopback bool
+}
+
+// NewAddresses returns the addresses of a list, and if loopback, all of 127.0.0.0/8 too, which are the node's
+// without being listed anywhere. Loopback addresses in the list do not count.
+func NewAddresses(list []netip.Addr, loopback bool) Addresses {
+	a := Addresses{list: make(map[netip.Addr]struct{}, len(list)), loopback: loopback}
+	for _, one := range list {
+		a.list[one] = struct{}{}
+	}
+	return a
+}
+
+func (a Addresses) has(one netip.Addr) bool {
+	if one.IsLoopback() {
+		return a.loopback
+	}
+	_, ok := a.list[one]
+	return ok
+}
