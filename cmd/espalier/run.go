@@ -203,6 +203,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	progress := shown.progress(f, tracker.View(f))
 	shown.counts.add(kernel)
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
+	clean := cleanConntrack(ctx, f, nil)
 	s := &syncer.Syncer{
 		Family:   f,
 		Kernel:   kernel,
@@ -214,6 +215,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 			report.sync(done)
 			after.report(done)
 			progress.report(done)
+			clean(done)
 		},
 		MinInterval:   r.minSyncPeriod,
 		RetryInterval: r.syncPeriod,

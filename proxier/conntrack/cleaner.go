@@ -17,6 +17,7 @@ type Cleaner struct {
 	wake   chan struct{} // one token: there may be work
 
 	mu        sync.Mutex
+	began     bool // there was a sync
 	book      Book
 	nodePorts func() (Addresses, error) // where they answer
 }
@@ -24,12 +25,12 @@ type Cleaner struct {
 // Config is what a Cleaner needs.
 type Config struct {
 	Family ipproto.Family
-	// NoExternalIPs: the rules ignore spec.externalIPs.
-	NoExternalIPs bool
 	// Open opens the table, for each run. Nil: Open of this package.
 	Open func(ipproto.Family) (*Table, error)
 	// Report, if set, is called after every run, by the goroutine of Run.
 	Report func(Report)
+	// Stale, if set, is called for every flow that will be deleted.
+	Stale func(Flow)
 }
 
 // Report says what one run did.
@@ -54,6 +55,8 @@ type Sync struct {
 	// Repaired: before this sync the kernel may have had other rules than was known, as it is at the start and
 	// after somebody else wrote, so every frontend is to be cleaned.
 	Repaired bool
+	// NoExternalIPs: the rules ignore spec.externalIPs. It is what it was at the first sync.
+	NoExternalIPs bool
 	// NodePorts says where node ports answer, when it is called.
 	NodePorts func() (Addresses, error)
 }
@@ -63,7 +66,7 @@ func New(c Config) *Cleaner {
 	if c.Open == nil {
 		c.Open = Open
 	}
-	return &Cleaner{config: c, wake: make(chan struct{}, 1), book: Book{NoExternalIPs: c.NoExternalIPs}}
+	return &Cleaner{config: c, wake: make(chan struct{}, 1)}
 }
 
 // Synced takes note of a sync, and returns at once. Call it after every sync, in order. What a failed one was to do
@@ -71,6 +74,9 @@ func New(c Config) *Cleaner {
 func (c *Cleaner) Synced(s Sync) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.began {
+		c.began, c.book.NoExternalIPs = true, s.NoExternalIPs
+	}
 	if s.Failed {
 		c.book.Doubt(s.Services)
 		return
@@ -163,7 +169,11 @@ func (c *Cleaner) sweep(ctx context.Context, work Work, nodePorts func() (Addres
 	port, _ := work.Port()
 	return table.Sweep(ctx, port, func(f Flow) bool {
 		at, stale := work.Stale(f, open)
-		return stale && !c.changed(at)
+		stale = stale && !c.changed(at)
+		if stale && c.config.Stale != nil {
+			c.config.Stale(f)
+		}
+		return stale
 	})
 }
 

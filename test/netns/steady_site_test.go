@@ -78,9 +78,14 @@ func TestSteady(t *testing.T) {
 
 func newSite(t *testing.T, b iptables.Backend, path string) *site {
 	t.Helper()
+	return newSiteOf(t, ipproto.IPv4, b, path)
+}
+
+func newSiteOf(t *testing.T, f ipproto.Family, b iptables.Backend, path string) *site {
+	t.Helper()
 	tmp := t.TempDir()
 	s := &site{
-		Lab: newLab(t, ipproto.IPv4), backend: b, program: path,
+		Lab: newLab(t, f), backend: b, program: path,
 		dir: filepath.Join(tmp, "manifests"), drafts: filepath.Join(tmp, "drafts"),
 	}
 	t.Cleanup(func() {
@@ -95,7 +100,7 @@ func newSite(t *testing.T, b iptables.Backend, path string) *site {
 		}
 	}
 	var err error
-	if s.kernel, err = iptables.Open(t.Context(), ipproto.IPv4, b); err != nil {
+	if s.kernel, err = iptables.Open(t.Context(), f, b); err != nil {
 		t.Fatal(err)
 	}
 	s.put(t, "node", nil)
@@ -108,6 +113,9 @@ func (s *site) put(t *testing.T, name string, c cluster) {
 	text := c.manifests()
 	if c != nil { // the Node stands in a file of its own
 		_, text, _ = strings.Cut(text, "---\n")
+	}
+	if s.Family == ipproto.IPv6 {
+		text = sixText(text)
 	}
 	draft := filepath.Join(s.drafts, name)
 	if err := os.WriteFile(draft, []byte(text), 0o644); err != nil {
@@ -132,7 +140,7 @@ func (s *site) launch(t *testing.T) {
 	t.Helper()
 	p := &program{done: make(chan struct{})}
 	p.cmd = exec.Command(s.program, "run", "--manifests", s.dir, "--hostname-override", nodeName,
-		"--cluster-cidr", "10.0.0.0/8", "--iptables-backend", s.backend.String(), "-v", "2")
+		"--cluster-cidr", prefixIn(s.Family, netip.MustParsePrefix("10.0.0.0/8")).String(), "--iptables-backend", s.backend.String(), "-v", "2")
 	p.cmd.Env = append(os.Environ(), s.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	// The thread that forks it lives as long as the lab.

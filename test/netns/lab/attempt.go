@@ -23,7 +23,7 @@ func (l *Lab) tryTCP(p Probe, deadline time.Time) (Observation, error) {
 	return o, nil
 }
 
-// Conn is a TCP connection that stays open.
+// Conn is a TCP connection, or a UDP socket, that stays open.
 type Conn struct {
 	fd    int
 	proto ipproto.Proto
@@ -66,21 +66,40 @@ func (c *Conn) Again(patience time.Duration) (Observation, error) {
 	return c.await(time.Now().Add(patience))
 }
 
-// Close ends the connection with a reset.
+// Close ends the connection, that of TCP with a reset.
 func (c *Conn) Close() { _ = unix.Close(c.fd) }
 
 // tryUDP sends one datagram and waits for the answer.
 func (l *Lab) tryUDP(p Probe, deadline time.Time) (Observation, error) {
-	fd, err := l.bound(p.From, unix.SOCK_DGRAM, 0, netip.AddrPortFrom(p.Src, 0))
+	c, err := l.OpenUDP(p)
 	if err != nil {
 		return Observation{}, err
 	}
-	c := &Conn{fd: fd, proto: ipproto.UDP}
 	defer c.Close()
-	if err := unix.Connect(fd, sockaddr(p.To)); err != nil {
-		return Observation{}, fmt.Errorf("connect: %w", err)
+	return c.ask(deadline)
+}
+
+// OpenUDP makes a socket from which one datagram after the other can be sent with Ask.
+func (l *Lab) OpenUDP(p Probe) (*Conn, error) {
+	fd, err := l.bound(p.From, unix.SOCK_DGRAM, 0, netip.AddrPortFrom(p.Src, 0))
+	if err != nil {
+		return nil, err
 	}
-	_, err = unix.Write(fd, []byte("?"))
+	c := &Conn{fd: fd, proto: ipproto.UDP}
+	if err := unix.Connect(fd, sockaddr(p.To)); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return c, nil
+}
+
+// Ask sends one datagram and waits for the answer.
+func (c *Conn) Ask(patience time.Duration) (Observation, error) {
+	return c.ask(time.Now().Add(patience))
+}
+
+func (c *Conn) ask(deadline time.Time) (Observation, error) {
+	_, err := unix.Write(c.fd, []byte("?"))
 	switch {
 	case errors.Is(err, unix.EPERM): // a rule of OUTPUT dropped it, or rejects it and the ICMP is on its way
 	case errors.Is(err, unix.ECONNREFUSED): // the ICMP was faster
