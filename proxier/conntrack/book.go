@@ -140,6 +140,9 @@ func (b *Book) Changed(f frontend) bool {
 	return changed
 }
 
+// Serves reports whether there is a Service at a frontend.
+func (b *Book) Serves(f frontend) bool { return len(b.claims[f]) > 0 }
+
 // Done says that what was taken is clean.
 func (b *Book) Done() { b.cleaning = nil }
 

@@ -16,6 +16,8 @@ type Cleaner struct {
 	config Config
 	wake   chan struct{} // one token: there may be work
 
+	echoes echoes // of Run alone
+
 	mu        sync.Mutex
 	began     bool // there was a sync
 	book      Book
@@ -101,26 +103,42 @@ func (c *Cleaner) signal() {
 
 // Run cleans until ctx ends.
 func (c *Cleaner) Run(ctx context.Context) {
-	retry := time.NewTimer(0)
-	retry.Stop()
+	retry, echo := stopped(), stopped()
 	failures := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-echo.C:
+			c.silence()
 		case <-c.wake:
+			failures = c.attempt(ctx, retry, failures)
 		case <-retry.C:
+			failures = c.attempt(ctx, retry, failures)
 		}
-		retry.Stop()
-		err := c.run(ctx)
-		switch {
-		case err == nil:
-			failures = 0
-		case !hopeless(err):
-			retry.Reset(min(time.Second<<min(failures, 10), longestRetry))
-			failures++
+		if due, some := c.echoes.next(); some {
+			echo.Reset(time.Until(due))
 		}
 	}
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(0)
+	t.Stop()
+	return t
+}
+
+// attempt cleans what is dirty, or sets the timer to try again. It takes and returns the number of failures in a row.
+func (c *Cleaner) attempt(ctx context.Context, retry *time.Timer, failures int) int {
+	retry.Stop()
+	err := c.run(ctx)
+	if err == nil {
+		return 0
+	}
+	if !hopeless(err) {
+		retry.Reset(min(time.Second<<min(failures, 10), longestRetry))
+	}
+	return failures + 1
 }
 
 // longestRetry is the longest time between attempts to clean what could not be cleaned.
@@ -170,6 +188,9 @@ func (c *Cleaner) sweep(ctx context.Context, work Work, nodePorts func() (Addres
 	return table.Sweep(ctx, port, func(f Flow) bool {
 		at, stale := work.Stale(f, open)
 		stale = stale && !c.changed(at)
+		if stale {
+			c.echoes.add(f, at)
+		}
 		if stale && c.config.Stale != nil {
 			c.config.Stale(f)
 		}
@@ -195,4 +216,22 @@ func (c *Cleaner) finish(err error) {
 	default:
 		c.book.Return()
 	}
+}
+
+// silence deletes the echoes that are due, of frontends that are still served.
+func (c *Cleaner) silence() {
+	due := c.echoes.take(func(at frontend) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.book.Serves(at)
+	})
+	if len(due) == 0 {
+		return
+	}
+	table, err := c.config.Open(c.config.Family)
+	if err != nil {
+		return // a run will say so
+	}
+	defer table.Close()
+	_ = table.Delete(due)
 }

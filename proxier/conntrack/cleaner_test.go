@@ -293,3 +293,37 @@ func TestStaleIsToldOfEveryFlow(t *testing.T) {
 		t.Errorf("told of %v, want %v", told, want)
 	}
 }
+
+// TestAnAnswerOnItsWay: what answered at the address before there was a Service, has its answer turn around the
+// connection while that is deleted. The client must not be stuck with it.
+func TestAnAnswerOnItsWay(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		served bool
+	}{{"to a client of a Service", true}, {"to a client of something that is no Service any more", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			question := flow(1, vipC, vipC)
+			n.insert(t, question)
+			c := n.start(t, Config{Family: ipproto.IPv4})
+			c.Synced(Sync{Services: dnsWith(endA)})
+			if r := c.next(t); r.Deleted != 1 {
+				t.Fatalf("report %+v, want one entry deleted", r)
+			}
+			answer := entry{proto: ipproto.UDP, src: question.dst, dst: question.src, replySrc: question.src}
+			n.insert(t, answer)
+			if !tt.served {
+				c.Synced(Sync{Services: gone("ns/dns")})
+				c.next(t)
+			}
+			end := time.Now().Add(2 * echoDelay)
+			for len(n.entries(t, ipproto.IPv4)) > 0 && time.Now().Before(end) {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if left := len(n.entries(t, ipproto.IPv4)); left != 0 == tt.served {
+				t.Errorf("%d entries are left", left)
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -82,6 +83,17 @@ func (t *Table) Sweep(ctx context.Context, port uint16, stale func(Flow) bool) (
 		return done, fmt.Errorf("clean conntrack of %s: %w", t.family, privilege(err))
 	}
 	return done, nil
+}
+
+// Delete deletes entries that have the same reply direction as these flows, or the opposite one of the original
+// direction. There may be none.
+func (t *Table) Delete(flows []Flow) error {
+	for batch := range slices.Chunk(flows, pipelined) {
+		if err := t.deletes.delete(batch); err != nil {
+			return fmt.Errorf("delete %d entries of conntrack of %s: %w", len(batch), t.family, privilege(err))
+		}
+	}
+	return nil
 }
 
 // untilComplete reads until that was not interrupted, or often enough: what was read counts all the same.

@@ -89,12 +89,14 @@ func (q query) append(b []byte, seq uint32) []byte {
 }
 
 // appendDelete writes the request to delete one entry. It is named by its reply direction: by the original one, it
-// could be a later entry of the same client, which goes to another endpoint.
+// could be a later entry of the same client, which goes to another endpoint. Without an ID, any entry will do.
 func appendDelete(b []byte, f Flow, flags uint16, seq uint32) []byte {
 	family := ipproto.FamilyOf(f.ReplySrc.Addr())
 	m := begin(b, msgDelete, unix.NLM_F_REQUEST|flags, seq, family)
 	m.tuple(ctaTupleReply, ipproto.UDP, f.ReplySrc, f.ReplyDst)
-	m.attr(ctaID, f.ID[:]...)
+	if f.ID != [4]byte{} {
+		m.attr(ctaID, f.ID[:]...)
+	}
 	return m.finish()
 }
 
