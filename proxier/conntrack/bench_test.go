@@ -1,0 +1,273 @@
+package conntrack
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+)
+
+// million is how many entries the table has. One namespace may have as many as nf_conntrack_max says, which cannot be
+// set in a namespace of its own; so they are spread over some. They share one hash table, all of which is walked for
+// each of them: the sum of the times is what one namespace would take at most.
+const million = 1_000_000
+
+// crowd is Services with many clients.
+type crowd struct {
+	services, ends int
+	changed        int // Services of which one endpoint is replaced
+	proto          ipproto.Proto
+}
+
+func (c crowd) clusterIP(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
+}
+
+func (c crowd) end(i, k int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(128 + k), byte(i >> 8), byte(i)}), 53)
+}
+
+// cluster returns the Services; if changed, with the first endpoint of some replaced.
+func (c crowd) cluster(changed bool) map[model.ServiceName]model.Entry {
+	m := map[model.ServiceName]model.Entry{}
+	for i := range c.services {
+		if changed && i >= c.changed {
+			break
+		}
+		var ends []string
+		for k := range c.ends {
+			if changed && k == 0 {
+				k = c.ends
+			}
+			ends = append(ends, c.end(i, k).String())
+		}
+		e := service(fmt.Sprintf("ns/s%d", i), c.clusterIP(i).String(), 53, to(ends...))
+		m[e.Service.Name] = e
+	}
+	return m
+}
+
+// entries returns some of the entries: the clients are numbered.
+func (c crowd) entries(from, to int) []entry {
+	var all []entry
+	for i := from; i < to; i++ {
+		s := i % c.services
+		src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, byte(i >> 14 >> 8), byte(i >> 14)}), uint16(i&(1<<14-1)+1024))
+		all = append(all, entry{proto: c.proto, src: src, dst: netip.AddrPortFrom(c.clusterIP(s), 53), replySrc: c.end(s, i/c.services%c.ends)})
+	}
+	return all
+}
+
+// fill returns the nodes that have a million entries together.
+func (c crowd) fill(b *testing.B) []node {
+	b.Helper()
+	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_max")
+	if err != nil {
+		b.Skip(err)
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	each := min(million, limit-limit/50) // the last ones would have others dropped
+	var nodes []node
+	for at := 0; at < million; at += each {
+		n := newNode(b)
+		for i := at; i < min(at+each, million); i += 10_000 {
+			n.insert(b, c.entries(i, min(i+10_000, at+each, million))...)
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// BenchmarkClean cleans a table of a million entries after 2,000 of the endpoints have changed. Beside the time it
+// reports how many entries were looked at and deleted, and by how much the memory of the process grew at most.
+func BenchmarkClean(b *testing.B) {
+	for _, bb := range []struct {
+		name string
+		crowd
+	}{
+		{"udp/stale=100k", crowd{services: 2000, ends: 10, changed: 2000, proto: ipproto.UDP}},
+		{"udp/stale=0", crowd{services: 2000, ends: 10, proto: ipproto.UDP}},
+		{"tcp", crowd{services: 2000, ends: 10, changed: 2000, proto: ipproto.TCP}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			var took time.Duration
+			var sum Tally
+			var grew uint64
+			for range b.N {
+				nodes := bb.fill(b)
+				before, after := bb.cluster(false), bb.cluster(true)
+				if len(after) == 0 {
+					after = bb.cluster(false)
+				}
+				debug.FreeOSMemory()
+				base := memory(b, true)
+				for _, n := range nodes {
+					var report Report
+					c := New(Config{Family: ipproto.IPv4, Open: n.open, Report: func(r Report) { report = r }})
+					c.Synced(Sync{Whole: true, Services: before})
+					c.book.Take()
+					c.book.Done()
+					started := time.Now()
+					c.Synced(Sync{Services: after, Whole: len(after) == len(before), Repaired: bb.changed == 0})
+					if err := c.run(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+					took += time.Since(started)
+					sum.Looked += report.Looked
+					sum.Deleted += report.Deleted
+				}
+				grew = max(grew, memory(b, false)-base)
+				for _, n := range nodes {
+					n.flush(b)
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(took.Seconds()/float64(b.N), "s/million")
+			b.ReportMetric(float64(sum.Looked)/float64(b.N), "looked/op")
+			b.ReportMetric(float64(sum.Deleted)/float64(b.N), "deleted/op")
+			b.ReportMetric(float64(grew)/1e6, "MB")
+		})
+	}
+}
+
+// BenchmarkDump is the floor: the kernel sends a million entries, or walks the table and sends none, and nobody looks
+// at them.
+func BenchmarkDump(b *testing.B) {
+	nodes := crowd{services: 2000, ends: 10, proto: ipproto.UDP}.fill(b)
+	for _, bb := range []struct {
+		name string
+		q    query
+	}{
+		{"all", query{family: ipproto.IPv4}},
+		{"none", query{family: ipproto.IPv4, port: 9}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			buf := make([]byte, dumpBuffer)
+			for b.Loop() {
+				for _, n := range nodes {
+					table, err := n.open(ipproto.IPv4)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if _, err := table.dump.send(bb.q.append); err != nil {
+						b.Fatal(err)
+					}
+					for ended := false; !ended; {
+						got, err := table.dump.receive(buf, 0)
+						if err != nil {
+							b.Fatal(err)
+						}
+						h, _, _, err := next(got[max(0, len(got)-20):]) // the end comes by itself
+						ended = err == nil && h.kind == unix.NLMSG_DONE
+					}
+					table.Close()
+				}
+			}
+		})
+	}
+	for _, n := range nodes {
+		n.flush(b)
+	}
+}
+
+// BenchmarkRuleChange is a restore of one rule, alone and while a table of a quarter of a million is cleaned again
+// and again.
+func BenchmarkRuleChange(b *testing.B) {
+	c := crowd{services: 2000, ends: 10, changed: 2000, proto: ipproto.UDP}
+	n := newNode(b)
+	n.insert(b, c.entries(0, 250_000)...)
+	for _, tool := range []string{"iptables-nft-restore", "iptables-legacy-restore"} {
+		for _, busy := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/cleaning=%v", tool, busy), func(b *testing.B) {
+				k := New(Config{Family: ipproto.IPv4, Open: n.open})
+				k.Synced(Sync{Whole: true, Services: c.cluster(false)})
+				stop, stopped := make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(stopped)
+					for busy {
+						select {
+						case <-stop:
+							return
+						default:
+							k.Synced(Sync{Services: nil, Repaired: true})
+							_ = k.run(b.Context())
+						}
+					}
+				}()
+				var told, all []time.Duration
+				for b.Loop() {
+					started := time.Now()
+					k.Synced(Sync{Services: c.cluster(false)})
+					told = append(told, time.Since(started))
+					started = time.Now()
+					in := bytes.NewReader([]byte("*nat\n:TEST - [0:0]\n-A TEST -j RETURN\nCOMMIT\n"))
+					if _, err := n.Command(in, tool, "--noflush"); err != nil {
+						b.Fatal(err)
+					}
+					all = append(all, time.Since(started))
+				}
+				close(stop)
+				<-stopped
+				slices.Sort(all)
+				slices.Sort(told)
+				b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
+				b.ReportMetric(float64(all[len(all)-1].Microseconds())/1000, "max-ms")
+				b.ReportMetric(float64(told[len(told)-1].Microseconds())/1000, "told-max-ms")
+			})
+		}
+	}
+	n.flush(b)
+}
+
+// flush empties the table. A namespace that is given up would do it some time later.
+func (n node) flush(b *testing.B) {
+	b.Helper()
+	var s socket
+	if err := n.Do(func() (err error) { s, err = openSocket(); return err }); err != nil {
+		b.Fatal(err)
+	}
+	defer s.close()
+	seq, err := s.send(func(buf []byte, seq uint32) []byte {
+		return begin(buf, msgDelete, unix.NLM_F_REQUEST|unix.NLM_F_ACK, seq, ipproto.IPv4).finish()
+	})
+	if err == nil {
+		err = s.answers(seq)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// memory returns the resident memory of the process in bytes: what it is now, and from then on the highest.
+func memory(b *testing.B, reset bool) uint64 {
+	b.Helper()
+	if reset {
+		if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+			b.Skip(err)
+		}
+	}
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	var kB uint64
+	if _, err := fmt.Sscan(rest, &kB); err != nil {
+		b.Fatal(err)
+	}
+	return kB * 1000
+}
