@@ -16,7 +16,9 @@ type Cleaner struct {
 	config Config
 	wake   chan struct{} // one token: there may be work
 
-	echoes echoes // of Run alone
+	// Of the goroutine of Run alone:
+	echoes echoes
+	last   Tally
 
 	mu        sync.Mutex
 	began     bool // there was a sync
@@ -184,8 +186,7 @@ func (c *Cleaner) sweep(ctx context.Context, work Work, nodePorts func() (Addres
 		return Tally{}, err
 	}
 	defer table.Close()
-	port, _ := work.Port()
-	return table.Sweep(ctx, port, func(f Flow) bool {
+	tally, err := table.Sweep(ctx, c.last, func(f Flow) bool {
 		at, stale := work.Stale(f, open)
 		stale = stale && !c.changed(at)
 		if stale {
@@ -196,6 +197,10 @@ func (c *Cleaner) sweep(ctx context.Context, work Work, nodePorts func() (Addres
 		}
 		return stale
 	})
+	if err == nil {
+		c.last = tally
+	}
+	return tally, err
 }
 
 // changed reports whether a frontend is no more what it was when it was taken.

@@ -16,6 +16,7 @@ const (
 	msgGet    = subsystem | 1
 	msgNew    = subsystem | 0 // also what a dump consists of
 	msgDelete = subsystem | 2
+	msgStats  = subsystem | 5 // IPCTNL_MSG_CT_GET_STATS
 )
 
 // Attributes, by the kernel's names: CTA_TUPLE_ORIG and so on.
@@ -41,10 +42,10 @@ const (
 
 	ctaFilterOrigFlags = 1
 
-	// What the filter compares (net/netfilter/nf_internals.h, CTA_FILTER_F_CTA_PROTO_NUM and
-	// CTA_FILTER_F_CTA_PROTO_DST_PORT).
-	compareProto   = 1 << 3
-	compareDstPort = 1 << 5
+	// What the filter compares (net/netfilter/nf_internals.h, CTA_FILTER_F_CTA_PROTO_NUM).
+	compareProto = 1 << 3
+
+	ctaStatsGlobalEntries = 1
 )
 
 const (
@@ -55,37 +56,30 @@ const (
 
 var errShort = errors.New("the message of the kernel is cut off")
 
-// A query is a request for the entries of one family.
-type query struct {
-	family ipproto.Family
-	// port is the destination port of the original direction; zero: any.
-	port uint16
-	// bare: without the filter for protocol and port, which kernels before 5.8 do not know. Older ones overlook it,
-	// and send what they have.
-	bare bool
-}
-
-// append writes the request. There is more that a kernel can filter by, and no use for it: a zone cannot be the
-// default one (net/netfilter/nf_conntrack_netlink.c, ctnetlink_filter_match, takes it for "any"), and of an IPv6
-// address it sends all others (ctnetlink_filter_match_tuple).
-func (q query) append(b []byte, seq uint32) []byte {
-	m := begin(b, msgGet, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, seq, q.family)
-	if !q.bare {
-		flags := uint32(compareProto)
+// appendDump writes the request for entries: of one family, or if that is unknown, of all; of UDP alone, or if not
+// filtered, of all protocols.
+//
+// There is more that a kernel can filter by, and no use for it. A zone cannot be the default one, and of an IPv6 address
+// it sends all others (net/netfilter/nf_conntrack_netlink.c, ctnetlink_filter_match and ctnetlink_filter_match_tuple).
+// A port leaves too little to send; see filtered.
+func appendDump(b []byte, f ipproto.Family, filter bool, seq uint32) []byte {
+	m := begin(b, msgGet, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, seq, f)
+	if filter {
 		tuple := m.nest(ctaTupleOrig)
 		proto := m.nest(ctaTupleProto)
 		m.attr(ctaProtoNum, byte(ipproto.UDP))
-		if q.port != 0 {
-			flags |= compareDstPort
-			m.attr(ctaProtoDstPort, byte(q.port>>8), byte(q.port))
-		}
 		m.end(proto)
 		m.end(tuple)
 		filter := m.nest(ctaFilter)
-		m.attr(ctaFilterOrigFlags, binary.NativeEndian.AppendUint32(nil, flags)...)
+		m.attr(ctaFilterOrigFlags, binary.NativeEndian.AppendUint32(nil, compareProto)...)
 		m.end(filter)
 	}
 	return m.finish()
+}
+
+// appendCount writes the request for the number of entries.
+func appendCount(b []byte, seq uint32) []byte {
+	return begin(b, msgStats, unix.NLM_F_REQUEST, seq, ipproto.UnknownFamily).finish()
 }
 
 // appendDelete writes the request to delete one entry. It is named by its reply direction: by the original one, it
@@ -119,10 +113,13 @@ func begin(b []byte, kind, flags uint16, seq uint32, f ipproto.Family) *message 
 }
 
 func addressFamily(f ipproto.Family) byte {
-	if f == ipproto.IPv6 {
+	switch f {
+	case ipproto.IPv4:
+		return unix.AF_INET
+	case ipproto.IPv6:
 		return unix.AF_INET6
 	}
-	return unix.AF_INET
+	return unix.AF_UNSPEC
 }
 
 func (m *message) finish() []byte {

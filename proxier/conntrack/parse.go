@@ -82,6 +82,19 @@ func parseFlow(body []byte) (f Flow, ok bool) {
 	return f, whole && identified && udp && !zone && !orig.zone && !reply.zone
 }
 
+// parseCount reads how many entries there are.
+func parseCount(body []byte) int {
+	n := 0
+	if len(body) >= nfgenHeader {
+		attrs(body[nfgenHeader:], func(kind uint16, value []byte) {
+			if kind == ctaStatsGlobalEntries && len(value) == 4 {
+				n = int(binary.BigEndian.Uint32(value))
+			}
+		})
+	}
+	return n
+}
+
 // tuple is one direction of an entry.
 type tuple struct {
 	src, dst         netip.Addr

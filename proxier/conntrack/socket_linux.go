@@ -64,6 +64,33 @@ func (s *socket) receive(buf []byte, flags int) ([]byte, error) {
 	}
 }
 
+// count returns how many entries the table has.
+func (s *socket) count() (int, error) {
+	seq, err := s.send(appendCount)
+	if err != nil {
+		return 0, err
+	}
+	var buf [1024]byte
+	for {
+		rest, err := s.receive(buf[:], 0)
+		if err != nil {
+			return 0, err
+		}
+		h, body, _, err := next(rest)
+		switch {
+		case err != nil:
+			return 0, err
+		case h.seq != seq:
+		case h.kind == unix.NLMSG_ERROR:
+			if err := errno(body); err != nil {
+				return 0, err
+			}
+		default:
+			return parseCount(body), nil
+		}
+	}
+}
+
 // unanswered is the number of requests that are answered only if they fail.
 const unanswered = 0
 

@@ -24,24 +24,6 @@ func (w Work) Frontends() int { return len(w.addresses) + len(w.nodePorts) }
 // HasNodePorts reports whether Stale has to know where node ports answer.
 func (w Work) HasNodePorts() bool { return len(w.nodePorts) > 0 }
 
-// Port returns the port that all frontends have, if they have one in common.
-func (w Work) Port() (uint16, bool) {
-	var port uint16
-	for f := range w.addresses {
-		if port != 0 && f.Port() != port {
-			return 0, false
-		}
-		port = f.Port()
-	}
-	for p := range w.nodePorts {
-		if port != 0 && p != port {
-			return 0, false
-		}
-		port = p
-	}
-	return port, port != 0
-}
-
 // Stale reports whether a flow is stale, and to which frontend it goes. As in the rules, an address of a Service
 // precedes a node port.
 func (w Work) Stale(f Flow, open Addresses) (netip.AddrPort, bool) {

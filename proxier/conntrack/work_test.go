@@ -146,24 +146,3 @@ func TestNodePortsAnswerOnlyWhereTheyDo(t *testing.T) {
 		}
 	}
 }
-
-func TestCommonPort(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		of   []model.Entry
-		want uint16
-	}{
-		{"one Service", []model.Entry{service("ns/a", "10.96.0.1", 53)}, 53},
-		{"two of the same port", []model.Entry{service("ns/a", "10.96.0.1", 53), service("ns/b", "10.96.0.2", 53)}, 53},
-		{"two of different ports", []model.Entry{service("ns/a", "10.96.0.1", 53), service("ns/b", "10.96.0.2", 54)}, 0},
-		{"a node port has another", []model.Entry{service("ns/a", "10.96.0.1", 53, nodePort(30053))}, 0},
-		{"a node port has the same", []model.Entry{service("ns/a", "10.96.0.1", 30053, nodePort(30053))}, 30053},
-		{"nothing", nil, 0},
-	} {
-		var b Book
-		b.Note(cluster(c.of...), true)
-		if port, ok := b.Take().Port(); port != c.want || ok != (c.want != 0) {
-			t.Errorf("%s: port %d (%v), want %d", c.name, port, ok, c.want)
-		}
-	}
-}
