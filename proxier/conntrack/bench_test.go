@@ -19,9 +19,10 @@ import (
 	"espalier/proxier/model"
 )
 
-// million is how many entries the table has. One namespace may have as many as nf_conntrack_max says, which cannot be
-// set in a namespace of its own; so they are spread over some. They share one hash table, all of which is walked for
-// each of them: the sum of the times is what one namespace would take at most.
+// million is how many entries the table has. One namespace may have as many as nf_conntrack_max says, which can only be
+// set for the whole machine; so they are spread over some. These share one hash table, all of which is walked for each
+// of them: the sum of the times is what one namespace would take at most. In turns, with the entries of one at
+// a time, it is what it would take at least.
 const million = 1_000_000
 
 // crowd is Services with many clients.
@@ -70,8 +71,8 @@ func (c crowd) entries(from, to int) []entry {
 	return all
 }
 
-// fill returns the nodes that have a million entries together.
-func (c crowd) fill(b *testing.B) []node {
+// shares returns how the million is divided among nodes: from the first of these numbers to the second, and so on.
+func shares(b *testing.B) []int {
 	b.Helper()
 	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_max")
 	if err != nil {
@@ -82,11 +83,21 @@ func (c crowd) fill(b *testing.B) []node {
 		b.Fatal(err)
 	}
 	each := min(million, limit-limit/50) // the last ones would have others dropped
+	list := []int{0}
+	for at := each; at < million; at += each {
+		list = append(list, at)
+	}
+	return append(list, million)
+}
+
+// fill returns nodes that have the shares.
+func (c crowd) fill(b *testing.B, shares []int) []node {
+	b.Helper()
 	var nodes []node
-	for at := 0; at < million; at += each {
+	for k := range shares[1:] {
 		n := newNode(b)
-		for i := at; i < min(at+each, million); i += 10_000 {
-			n.insert(b, c.entries(i, min(i+10_000, at+each, million))...)
+		for i := shares[k]; i < shares[k+1]; i += 10_000 {
+			n.insert(b, c.entries(i, min(i+10_000, shares[k+1]))...)
 		}
 		nodes = append(nodes, n)
 	}
@@ -96,44 +107,43 @@ func (c crowd) fill(b *testing.B) []node {
 // BenchmarkClean cleans a table of a million entries after 2,000 of the endpoints have changed. Beside the time it
 // reports how many entries were looked at and deleted, and by how much the memory of the process grew at most.
 func BenchmarkClean(b *testing.B) {
+	all := shares(b)
+	var turns [][]int
+	for k := range all[1:] {
+		turns = append(turns, all[k:k+2])
+	}
+	udp := crowd{services: 2000, ends: 10, changed: 2000, proto: ipproto.UDP}
+	fresh, tcp := udp, udp
+	fresh.changed, tcp.proto = 0, ipproto.TCP
 	for _, bb := range []struct {
-		name string
-		crowd
+		name  string
+		crowd crowd
+		turns [][]int
 	}{
-		{"udp/stale=100k", crowd{services: 2000, ends: 10, changed: 2000, proto: ipproto.UDP}},
-		{"udp/stale=0", crowd{services: 2000, ends: 10, proto: ipproto.UDP}},
-		{"tcp", crowd{services: 2000, ends: 10, changed: 2000, proto: ipproto.TCP}},
+		{"udp/stale=100k", udp, [][]int{all}},
+		{"udp/stale=100k/in turns", udp, turns},
+		{"udp/stale=0", fresh, [][]int{all}},
+		{"tcp", tcp, [][]int{all}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			var took time.Duration
 			var sum Tally
 			var grew uint64
 			for range b.N {
-				nodes := bb.fill(b)
-				before, after := bb.cluster(false), bb.cluster(true)
-				if len(after) == 0 {
-					after = bb.cluster(false)
-				}
-				debug.FreeOSMemory()
-				base := memory(b, true)
-				for _, n := range nodes {
-					var report Report
-					c := New(Config{Family: ipproto.IPv4, Open: n.open, Report: func(r Report) { report = r }})
-					c.Synced(Sync{Whole: true, Services: before})
-					c.book.Take()
-					c.book.Done()
-					started := time.Now()
-					c.Synced(Sync{Services: after, Whole: len(after) == len(before), Repaired: bb.changed == 0})
-					if err := c.run(b.Context()); err != nil {
-						b.Fatal(err)
+				for _, turn := range bb.turns {
+					nodes := bb.crowd.fill(b, turn)
+					debug.FreeOSMemory()
+					base := memory(b, true)
+					for _, n := range nodes {
+						t, tally := bb.crowd.clean(b, n)
+						took += t
+						sum.Looked += tally.Looked
+						sum.Deleted += tally.Deleted
 					}
-					took += time.Since(started)
-					sum.Looked += report.Looked
-					sum.Deleted += report.Deleted
-				}
-				grew = max(grew, memory(b, false)-base)
-				for _, n := range nodes {
-					n.flush(b)
+					grew = max(grew, memory(b, false)-base)
+					for _, n := range nodes {
+						n.flush(b)
+					}
 				}
 			}
 			b.ReportMetric(0, "ns/op")
@@ -145,11 +155,27 @@ func BenchmarkClean(b *testing.B) {
 	}
 }
 
+// clean changes the endpoints, and cleans the table of a node.
+func (c crowd) clean(b *testing.B, n node) (time.Duration, Tally) {
+	b.Helper()
+	before, after := c.cluster(false), c.cluster(true)
+	var report Report
+	k := New(Config{Family: ipproto.IPv4, Open: n.open, Report: func(r Report) { report = r }})
+	k.Synced(Sync{Whole: true, Services: before})
+	clean(&k.book)
+	started := time.Now()
+	k.Synced(Sync{Services: after, Repaired: c.changed == 0})
+	if err := k.run(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(started), report.Tally
+}
+
 // BenchmarkDump is the floor: the kernel sends a million entries, or walks the table and sends none, and nobody looks
 // at them. It reports for how long that kept another thread from the same processor, which includes its turns of a few
 // milliseconds.
 func BenchmarkDump(b *testing.B) {
-	nodes := crowd{services: 2000, ends: 10, proto: ipproto.UDP}.fill(b)
+	nodes := crowd{services: 2000, ends: 10, proto: ipproto.UDP}.fill(b, shares(b))
 	for _, bb := range []struct {
 		name   string
 		family ipproto.Family

@@ -116,21 +116,19 @@ func (b *Book) Take() Work {
 func (b *Book) target(f frontend, had set) target {
 	claims := b.claims[f]
 	if len(claims) == 0 {
-		return target{gone: true, endpoints: had}
+		return target{gone: true, endpoints: had.lookup()}
 	}
-	t := target{endpoints: set{}}
+	keep := set{}
 	for _, name := range claims {
 		e := b.services[name]
 		for _, one := range fronts(e.Service, b.NoExternalIPs) {
 			if one.frontend != f {
 				continue
 			}
-			for a := range keepers(e.Backends[one.key]) {
-				t.endpoints[a] = struct{}{}
-			}
+			keep.add(keepers(e.Backends[one.key]))
 		}
 	}
-	return t
+	return target{endpoints: keep.lookup()}
 }
 
 // Changed reports whether a frontend has changed since it was taken. Its flows are then left to the next time: what
@@ -192,9 +190,7 @@ func join(all *map[frontend]set, f frontend, more set) {
 	case !there || len(have) == 0:
 		put(all, f, more)
 	case len(more) > 0:
-		for a := range more { // the sets are nobody else's
-			have[a] = struct{}{}
-		}
+		have.add(more) // the sets are nobody else's
 	}
 }
 

@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -19,7 +20,7 @@ func taken(b *Book) []string {
 			name += " gone"
 		}
 		var ends []string
-		for a := range t.endpoints {
+		for _, a := range slices.Concat(t.endpoints.few, slices.Collect(maps.Keys(t.endpoints.many))) {
 			ends = append(ends, a.String())
 		}
 		slices.Sort(ends)

@@ -12,7 +12,7 @@ type Work struct {
 type target struct {
 	gone bool
 	// endpoints are those that keep their flows, or if the frontend is gone, those whose flows are stale.
-	endpoints set
+	endpoints lookup
 }
 
 // Empty reports whether there is nothing to do.
@@ -34,7 +34,7 @@ func (w Work) Stale(f Flow, open Addresses) (netip.AddrPort, bool) {
 	if !ours || !open.has(f.Dst.Addr()) {
 		return netip.AddrPort{}, false
 	}
-	if !f.translated() && len(t.endpoints) == 0 {
+	if !f.translated() && t.endpoints.empty() {
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(netip.Addr{}, f.Dst.Port()), t.stale(f)
