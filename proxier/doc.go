@@ -16,6 +16,7 @@
 //	generation  whether somebody else wrote to the tables
 //	nfacct      counters of the kernel that rules name
 //	health      answers probes, and at the health-check node ports of Services
+//	conntrack   deletes UDP connections that no rule would make any more
 //	status      metrics and the status page, made of the syncers' Reports
 //	serve       keeps the HTTP servers for both running
 //	syncer      one goroutine for each family: wait, plan, write, report
@@ -25,12 +26,12 @@
 //
 //	cmd → watcher/{kube,file} → watcher/convert → model       watcher, watcher/synthetic → model
 //	cmd → syncer → plan, delta → ruleset, model → ipproto     cmd → iptables → delta
-//	cmd → status → syncer, health → model                     cmd → serve
+//	cmd → status → syncer, health → model                     cmd → serve, conntrack → model
 //
 // Every command is a composition of the same functions, so none has a mode flag:
 //
 //	dump     source → plan.Plan → delta.Between(nothing) → print
-//	run      source → Tracker → Planner → Batch → Restore; and again
+//	run      source → Tracker → Planner → Batch → Restore; and again; beside it, what changed → conntrack
 //	cleanup  Save → delta.Removal → Restore
 //
 // The path of one change: the source converts the object and gives it to the Tracker, which compares it with what
@@ -84,6 +85,10 @@
 // 2026-11: Probes and metrics are served from the start on. kube-proxy listens when it knows its Node: with a
 // livenessProbe, and an API server that is away, the kubelet then restarts it again and again. What arrives during a
 // sync is pending after it, and what a failed sync took stays so; in kube-proxy the sync clears both.
+//
+// 2026-11: Conntrack is cleaned by one reading of the table for all that has changed, on a goroutine of its own. Looking
+// for the flows of single frontends would be less to send, and stall packets: see filtered in conntrack. What we gave up:
+// on a node with a million entries, of which hardly any is of UDP, a change of UDP costs two seconds of processor time.
 //
 // 2026-11: Where kube-proxy is known to do worse, we do otherwise: --nodeport-addresses=primary without a known
 // address opens nothing, instead of every address; source ranges of which none can be read admit nobody, instead

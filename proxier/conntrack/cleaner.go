@@ -59,7 +59,7 @@ type Sync struct {
 	// Repaired: before this sync the kernel may have had other rules than was known, as it is at the start and
 	// after somebody else wrote, so every frontend is to be cleaned.
 	Repaired bool
-	// NoExternalIPs: the rules ignore spec.externalIPs. It is what it was at the first sync.
+	// NoExternalIPs: the rules ignore spec.externalIPs. Only the first sync is asked.
 	NoExternalIPs bool
 	// NodePorts says where node ports answer, when it is called.
 	NodePorts func() (Addresses, error)
@@ -78,12 +78,12 @@ func New(c Config) *Cleaner {
 func (c *Cleaner) Synced(s Sync) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.began {
-		c.began, c.book.NoExternalIPs = true, s.NoExternalIPs
-	}
 	if s.Failed {
 		c.book.Doubt(s.Services)
 		return
+	}
+	if !c.began {
+		c.began, c.book.NoExternalIPs = true, s.NoExternalIPs
 	}
 	c.nodePorts = s.NodePorts
 	c.book.Note(s.Services, s.Whole)
