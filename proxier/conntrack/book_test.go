@@ -207,6 +207,12 @@ func TestBookOverTime(t *testing.T) {
 			b.Doubt(with(a, b2))
 			b.Note(none, false)
 		}, []string{"10.96.0.10:53 gone " + a + " " + b2}},
+		{"what a failed sync may have served is cleaned once", func(b *Book) {
+			b.Doubt(cluster(service("ns/new", "10.96.0.77", 53, to(c))))
+			b.Note(with(a), true)
+			clean(b)
+			b.Note(with(b2), true)
+		}, []string{"10.96.0.10:53 " + b2}},
 		{"a failed sync that changes nothing for UDP", func(b *Book) {
 			b.Doubt(with(a))
 			b.Note(with(a), true)

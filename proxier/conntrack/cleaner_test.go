@@ -327,3 +327,29 @@ func TestAnAnswerOnItsWay(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatCouldNotBeCleanedForLackOfPrivilege is cleaned with the next change after it can be.
+func TestWhatCouldNotBeCleanedForLackOfPrivilege(t *testing.T) {
+	n := newNode(t)
+	n.insert(t, flow(1, vipC, endA))
+	var opened atomic.Int32
+	c := n.start(t, Config{Family: ipproto.IPv4, Open: func(f ipproto.Family) (*Table, error) {
+		if opened.Add(1) <= 2 {
+			return nil, ErrPrivilege
+		}
+		return n.open(f)
+	}})
+	other := func(port uint16) map[model.ServiceName]model.Entry {
+		return cluster(service("ns/other", "10.96.0.11", port))
+	}
+	for _, services := range []map[model.ServiceName]model.Entry{dnsWith(endB), other(1)} {
+		c.Synced(Sync{Services: services})
+		if r := c.next(t); !errors.Is(r.Err, ErrPrivilege) {
+			t.Fatalf("report %+v, want the error", r)
+		}
+	}
+	c.Synced(Sync{Services: other(2)})
+	if r := c.next(t); r.Err != nil || r.Deleted != 1 {
+		t.Errorf("report %+v, want the entry deleted", r)
+	}
+}

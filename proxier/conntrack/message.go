@@ -14,7 +14,7 @@ import (
 const (
 	subsystem = 1 << 8 // NFNL_SUBSYS_CTNETLINK
 	msgGet    = subsystem | 1
-	msgNew    = subsystem | 0 // also what a dump consists of
+	msgNew    = subsystem // also what a dump consists of
 	msgDelete = subsystem | 2
 	msgStats  = subsystem | 5 // IPCTNL_MSG_CT_GET_STATS
 )

@@ -146,3 +146,21 @@ func TestNodePortsAnswerOnlyWhereTheyDo(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEndpointAtTheAddressOfItsService: a pod of the host network has the external IP for its own. When the Service
+// is gone, the client still reaches it, without any rule.
+func TestAnEndpointAtTheAddressOfItsService(t *testing.T) {
+	const host = "192.168.0.1:53"
+	var b Book
+	b.Note(cluster(service("ns/dns", "10.96.0.10", 53, externalIP("192.168.0.1"), to(host))), true)
+	f := flow(1, host, host)
+	own := Flow{Src: f.src, Dst: f.dst, ReplySrc: f.replySrc}
+	if _, stale := b.Take().Stale(own, Addresses{}); stale {
+		t.Error("stale while it is an endpoint")
+	}
+	b.Done()
+	b.Note(gone("ns/dns"), false)
+	if _, stale := b.Take().Stale(own, Addresses{}); stale {
+		t.Error("stale when the Service is gone")
+	}
+}
