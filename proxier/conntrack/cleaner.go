@@ -107,6 +107,7 @@ func (c *Cleaner) signal() {
 func (c *Cleaner) Run(ctx context.Context) {
 	retry, echo := stopped(), stopped()
 	failures := 0
+	var earliest time.Time // before this, nothing is cleaned
 	for {
 		select {
 		case <-ctx.Done():
@@ -114,9 +115,9 @@ func (c *Cleaner) Run(ctx context.Context) {
 		case <-echo.C:
 			c.silence()
 		case <-c.wake:
-			failures = c.attempt(ctx, retry, failures)
+			failures, earliest = c.attempt(ctx, retry, failures, earliest)
 		case <-retry.C:
-			failures = c.attempt(ctx, retry, failures)
+			failures, earliest = c.attempt(ctx, retry, failures, earliest)
 		}
 		if due, some := c.echoes.next(); some {
 			echo.Reset(time.Until(due))
@@ -130,17 +131,26 @@ func stopped() *time.Timer {
 	return t
 }
 
-// attempt cleans what is dirty, or sets the timer to try again. It takes and returns the number of failures in a row.
-func (c *Cleaner) attempt(ctx context.Context, retry *time.Timer, failures int) int {
+// attempt cleans what is dirty, or sets the timer to try again. It takes and returns the number of failures in a row,
+// and before when nothing is cleaned: after a run, there is none for as long as that took, so that a large table that
+// changes all the time takes half a processor at most.
+func (c *Cleaner) attempt(ctx context.Context, retry *time.Timer, failures int, earliest time.Time) (int, time.Time) {
+	select {
+	case <-ctx.Done():
+		return failures, earliest
+	case <-time.After(time.Until(earliest)):
+	}
 	retry.Stop()
+	started := time.Now()
 	err := c.run(ctx)
+	earliest = time.Now().Add(time.Since(started))
 	if err == nil {
-		return 0
+		return 0, earliest
 	}
 	if !hopeless(err) {
 		retry.Reset(min(time.Second<<min(failures, 10), longestRetry))
 	}
-	return failures + 1
+	return failures + 1, earliest
 }
 
 // longestRetry is the longest time between attempts to clean what could not be cleaned.

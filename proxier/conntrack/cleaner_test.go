@@ -265,6 +265,29 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// TestARunIsFollowedByARestAsLongAsItself, however much is to be done.
+func TestARunIsFollowedByARestAsLongAsItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var began []time.Duration
+		var c *Cleaner
+		c = New(Config{Family: ipproto.IPv4, Open: func(ipproto.Family) (*Table, error) {
+			began = append(began, time.Since(start)/time.Second)
+			c.Synced(Sync{Services: dnsWith(endA)})
+			c.Synced(Sync{Services: dnsWith(endB)})
+			time.Sleep(10 * time.Second)
+			return nil, ErrPrivilege // what it was is of no account here
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+		defer cancel()
+		c.Synced(Sync{Services: dnsWith(endA)})
+		c.Run(ctx)
+		if want := []time.Duration{0, 20, 40}; !slices.Equal(began, want) {
+			t.Errorf("runs of 10 s began after %d s, want %d", began, want)
+		}
+	})
+}
+
 // TestWhereNodePortsAnswerIsAskedOnlyForNodePorts, and an error of that is one of the run.
 func TestWhereNodePortsAnswerIsAskedOnlyForNodePorts(t *testing.T) {
 	n := newNode(t)

@@ -124,6 +124,7 @@ func (st story) tell(t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	defer socket.Close()
+	defer s.publish(t, event{})
 	for _, e := range st.events {
 		if e.away {
 			s.stop(t)
@@ -145,7 +146,6 @@ func (st story) tell(t *testing.T, s *site) {
 		})
 		t.Logf("%s: %s after %v", e.what, want, took.Round(time.Millisecond))
 	}
-	s.publish(t, event{})
 }
 
 // publish writes the Service and its endpoints, or removes it.
