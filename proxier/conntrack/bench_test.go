@@ -126,7 +126,7 @@ func BenchmarkClean(b *testing.B) {
 		{"tcp", tcp, [][]int{all}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
-			var took time.Duration
+			var took, cpu time.Duration
 			var sum Tally
 			var grew uint64
 			for range b.N {
@@ -135,7 +135,9 @@ func BenchmarkClean(b *testing.B) {
 					debug.FreeOSMemory()
 					base := memory(b, true)
 					for _, n := range nodes {
+						before := processorTime(b)
 						t, tally := bb.crowd.clean(b, n)
+						cpu += processorTime(b) - before
 						took += t
 						sum.Looked += tally.Looked
 						sum.Deleted += tally.Deleted
@@ -148,6 +150,7 @@ func BenchmarkClean(b *testing.B) {
 			}
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(took.Seconds()/float64(b.N), "s/million")
+			b.ReportMetric(cpu.Seconds()/float64(b.N), "cpu-s/million")
 			b.ReportMetric(float64(sum.Looked)/float64(b.N), "looked/op")
 			b.ReportMetric(float64(sum.Deleted)/float64(b.N), "deleted/op")
 			b.ReportMetric(float64(grew)/1e6, "MB")
@@ -353,4 +356,14 @@ func memory(b *testing.B, reset bool) uint64 {
 		b.Fatal(err)
 	}
 	return kB * 1000
+}
+
+// processorTime returns what the process has used.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
