@@ -22,8 +22,10 @@
 // number alone, so that flows through the node to the same port of anything else are cut, and therefore leaves them
 // alone once the last endpoint is gone.
 //
-// TCP and SCTP are never touched: they notice by themselves, and what a rule of ours dropped in the middle would be
-// worse than what it cures.
+// TCP and SCTP are never touched: they notice by themselves, and a connection that loses its entry is cut.
+//
+// Not known are frontends that went away while the process did not run: at the start, every frontend that is served is
+// cleaned, and no other.
 //
 // # How
 //
