@@ -8,20 +8,19 @@ import (
 
 	"espalier/proxier/conntrack"
 	"espalier/proxier/ipproto"
+	"espalier/proxier/status"
 	"espalier/proxier/syncer"
 )
 
 // cleanConntrack starts to clean the conntrack table of one family, until ctx ends. What it returns wants to be told of
-// every sync, in order, and returns at once. Observe, if set, sees what each run of the cleaner did.
+// every sync, in order, and returns at once. Observe sees what each run of the cleaner did.
 func cleanConntrack(ctx context.Context, f ipproto.Family, observe func(conntrack.Report)) func(syncer.Report) {
 	var log conntrackLog
 	cleaner := conntrack.New(conntrack.Config{
 		Family: f,
 		Report: func(r conntrack.Report) {
 			log.report(r)
-			if observe != nil {
-				observe(r)
-			}
+			observe(r)
 		},
 		Stale: func(s conntrack.Flow) {
 			if v := klog.V(6); v.Enabled() {
@@ -31,6 +30,20 @@ func cleanConntrack(ctx context.Context, f ipproto.Family, observe func(conntrac
 	})
 	go cleaner.Run(ctx)
 	return func(done syncer.Report) { cleaner.Synced(conntrackSync(done)) }
+}
+
+// countConntrack returns what counts the runs of a cleaner. The time of one that failed says nothing; what it deleted
+// is counted with the next.
+func countConntrack(s *status.Status) func(conntrack.Report) {
+	deleted := 0
+	return func(r conntrack.Report) {
+		deleted += r.Deleted
+		if r.Err != nil {
+			return
+		}
+		s.Conntrack(r.Family, r.Took, deleted)
+		deleted = 0
+	}
 }
 
 // conntrackSync is what the cleaner has to know of a sync.

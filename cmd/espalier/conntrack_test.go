@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/klog/v2"
 
@@ -14,6 +16,8 @@ import (
 	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
 	"espalier/proxier/plan"
+	"espalier/proxier/status"
+	"espalier/proxier/status/statustest"
 	"espalier/proxier/syncer"
 )
 
@@ -85,4 +89,34 @@ func TestConntrackNodePorts(t *testing.T) {
 	if want := conntrack.NewAddresses([]netip.Addr{home}, false); !got.Equal(want) {
 		t.Errorf("node ports answer on %v, want %v", got, want)
 	}
+}
+
+// TestCountConntrack: a run that failed is not measured, and what it deleted is not forgotten.
+func TestCountConntrack(t *testing.T) {
+	s := status.New(status.Facts{})
+	count := countConntrack(s)
+	failed := conntrack.Report{Family: ipproto.IPv4, Tally: conntrack.Tally{Deleted: 3}, Took: time.Hour, Err: errors.New("no")}
+	good := conntrack.Report{Family: ipproto.IPv4, Tally: conntrack.Tally{Deleted: 4}, Took: time.Second}
+	count(failed)
+	count(good)
+	count(good)
+	if got := series(t, s, "kubeproxy_conntrack_reconciler_deleted_entries_total"); got != 11 {
+		t.Errorf("%v entries deleted, want 11", got)
+	}
+	if got := series(t, s, "kubeproxy_conntrack_reconciler_sync_duration_seconds"); got != 2 {
+		t.Errorf("%v runs measured, want 2", got)
+	}
+}
+
+// series returns the value of a metric of IPv4.
+func series(t *testing.T, s *status.Status, name string) float64 {
+	t.Helper()
+	w := httptest.NewRecorder()
+	s.Handler(status.Pages{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	families, err := statustest.Parse(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := statustest.Value(families, name, map[string]string{"ip_family": "IPv4"})
+	return n
 }

@@ -203,7 +203,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	progress := shown.progress(f, tracker.View(f))
 	shown.counts.add(kernel)
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
-	clean := cleanConntrack(ctx, f, nil)
+	clean := cleanConntrack(ctx, f, countConntrack(shown.status))
 	s := &syncer.Syncer{
 		Family:   f,
 		Kernel:   kernel,
