@@ -10,15 +10,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	"k8s.io/component-base/featuregate"
+	logsapi "k8s.io/component-base/logs/api/v1"
 )
 
 var update = flag.Bool("update", false, "rewrite what the golden files expect")
+
+// quiet is a program whose logging is what it is in a test.
+func quiet() program {
+	return program{setUpLogging: func(*logsapi.LoggingConfiguration, featuregate.FeatureGate) error { return nil }}
+}
 
 // execute runs the command line in this process.
 func execute(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	cmd := command()
+	cmd := quiet().command()
 	cmd.SetArgs(args)
 	cmd.SetIn(strings.NewReader(stdin))
 	cmd.SetOut(&out)
@@ -101,7 +108,7 @@ func TestCommandLineErrorsSayWhatToDo(t *testing.T) {
 		{"blank host name", []string{"dump", "--manifests=-", "--hostname-override= "}, []string{"--hostname-override"}},
 		{"period", []string{"run", "--manifests=x", "--iptables-min-sync-period=2h"}, []string{"--iptables-min-sync-period", "1h"}},
 		{"address of probes", []string{"run", "--manifests=x", "--healthz-bind-address=localhost:10256"}, []string{"--healthz-bind-address", "localhost", "0.0.0.0:10256"}},
-		{"address of metrics", []string{"run", "--manifests=x", "--metrics-bind-address=127.0.0.1"}, []string{"--metrics-bind-address", "port"}},
+		{"address of metrics", []string{"run", "--manifests=x", "--metrics-bind-address=127.0.0.1:0"}, []string{"--metrics-bind-address", "port"}},
 		{"standard input cannot be watched", []string{"run", "--manifests=-"}, []string{"standard input", "dump"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

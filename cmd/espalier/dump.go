@@ -7,7 +7,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"espalier/cmd/espalier/config"
 	"espalier/proxier/delta"
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
@@ -22,15 +24,13 @@ import (
 
 // dump is the command that prints the rules that this node should have.
 type dump struct {
-	source  source
-	data    dataPlane
-	family  string
-	output  string
-	backend string
+	flags  *config.Flags
+	family string
+	output string
 }
 
 func dumpCommand() *cobra.Command {
-	var d dump
+	d := dump{flags: config.NewFlags()}
 	cmd := &cobra.Command{
 		Use:   "dump",
 		Short: "Print the rules that this node should have",
@@ -48,19 +48,18 @@ Loaded with "iptables-restore --noflush" into a network namespace without rules,
   espalier dump --manifests shop.yaml -o stats`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return d.run(cmd.Context(), cmd.Flags(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	d.source.addFlags(cmd.Flags())
-	d.data.addFlags(cmd.Flags())
+	d.flags.AddSource(cmd.Flags())
+	d.flags.AddRules(cmd.Flags())
 	cmd.Flags().StringVar(&d.family, "ip-family", "ipv4", "Whose rules: ipv4 or ipv6.")
 	cmd.Flags().StringVarP(&d.output, "output", "o", "restore", "What to print: restore (input of iptables-restore) or stats (sizes).")
-	cmd.Flags().StringVar(&d.backend, "iptables-backend", "auto",
-		"For which iptables to write: nft (in blocks), legacy (each table at once) or auto (the one of this machine). Both load with either.")
+	cmd.Flags().Lookup("iptables-backend").Usage = "For which iptables to write: nft (in blocks), legacy (each table at once) or auto (the one of this machine). Both load with either."
 	return cmd
 }
 
-func (d *dump) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
+func (d *dump) run(ctx context.Context, fs *pflag.FlagSet, stdin io.Reader, stdout, stderr io.Writer) error {
 	family, err := ipproto.ParseFamily(d.family)
 	if err != nil {
 		return fmt.Errorf("--ip-family: %w", err)
@@ -68,43 +67,44 @@ func (d *dump) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Write
 	if d.output != "restore" && d.output != "stats" {
 		return fmt.Errorf("--output: %q is unknown; want restore or stats", d.output)
 	}
-	strategy, err := dumpStrategy(ctx, d.backend)
+	loaded, err := d.flags.Load(fs)
 	if err != nil {
 		return err
 	}
-	if err := d.source.validate(); err != nil {
-		return err
-	}
-	if err := d.data.validate(); err != nil {
-		return err
-	}
-	snapshot, err := d.read(ctx, family, stdin, stderr)
+	cfg, err := loaded.Check()
 	if err != nil {
 		return err
 	}
-	node, cfg, err := d.data.settings(snapshot.Node, family, kernelFacts{liberal: conntrackLiberal()})
+	for _, n := range cfg.Notes {
+		fmt.Fprintf(stderr, "note: %s\n", n)
+	}
+	snapshot, err := read(ctx, cfg, family, stdin, stderr)
+	if err != nil {
+		return err
+	}
+	node, wish, err := dataPlane{cfg.Rules}.settings(snapshot.Node, family, kernelFacts{liberal: machine.ConntrackLiberal()})
 	if err != nil {
 		return err
 	}
 	snapshot.Node = node
-	rules, problems := plan.Plan(snapshot, cfg)
+	rules, problems := plan.Plan(snapshot, wish)
 	warn(stderr, problems)
 	if d.output == "stats" {
 		return printStats(stdout, rules)
 	}
 	batch := delta.Between(nil, rules).Attach(nil, ruleset.Jumps(), nil)
-	if _, err := batch.Encode(stdout, family, strategy); err != nil {
+	if _, err := batch.Encode(stdout, family, dumpStrategy(ctx, cfg.Backend)); err != nil {
 		return fmt.Errorf("print %s rules: %w", family, err)
 	}
 	return nil
 }
 
 // read takes one look at the source.
-func (d *dump) read(ctx context.Context, f ipproto.Family, stdin io.Reader, stderr io.Writer) (model.Snapshot, error) {
+func read(ctx context.Context, cfg config.Config, f ipproto.Family, stdin io.Reader, stderr io.Writer) (model.Snapshot, error) {
 	tracker := watcher.New()
 	view := tracker.View(f)
-	if d.source.manifests != "" {
-		result, err := file.Read(d.source.manifests, stdin, convert.Options{NodeName: d.source.hostname})
+	if cfg.Source.Manifests != "" {
+		result, err := file.Read(cfg.Source.Manifests, stdin, convert.Options{NodeName: cfg.NodeName})
 		if err != nil {
 			return model.Snapshot{}, err
 		}
@@ -115,7 +115,7 @@ func (d *dump) read(ctx context.Context, f ipproto.Family, stdin io.Reader, stde
 		tracker.Replace(result.State)
 		tracker.SetSynced()
 	} else {
-		if err := d.list(ctx, tracker, stderr); err != nil {
+		if err := list(ctx, cfg, tracker, stderr); err != nil {
 			return model.Snapshot{}, err
 		}
 	}
@@ -124,13 +124,13 @@ func (d *dump) read(ctx context.Context, f ipproto.Family, stdin io.Reader, stde
 }
 
 // list reads the cluster of --kubeconfig, or the one that this process runs in.
-func (d *dump) list(ctx context.Context, tracker *watcher.Tracker, stderr io.Writer) error {
-	config, err := kube.ClientConfig(d.source.kubeconfig, d.source.master)
+func list(ctx context.Context, cfg config.Config, tracker *watcher.Tracker, stderr io.Writer) error {
+	api, err := clientConfig(cfg.Source)
 	if err != nil {
 		return err
 	}
 	return kube.Snapshot(ctx, kube.Config{
-		REST: config, NodeName: d.source.hostname, Tracker: tracker,
+		REST: api, NodeName: cfg.NodeName, Tracker: tracker,
 		Report: func(_ string, problems []model.Problem) { warn(stderr, problems) },
 	})
 }
@@ -143,17 +143,14 @@ func warn(w io.Writer, problems []model.Problem) {
 
 // dumpStrategy returns how to write for a backend. On a machine without iptables, or where it may not be asked,
 // the text is written in one piece, which both backends load.
-func dumpStrategy(ctx context.Context, flag string) (delta.Strategy, error) {
-	backend, err := iptables.ParseBackend(flag)
-	if err != nil {
-		return delta.Legacy, fmt.Errorf("--iptables-backend: %w", err)
-	}
+func dumpStrategy(ctx context.Context, backend iptables.Backend) delta.Strategy {
 	if backend == iptables.Auto {
+		var err error
 		if backend, _, err = iptables.Detect(ctx, iptables.Auto); err != nil {
-			return delta.Legacy, nil
+			return delta.Legacy
 		}
 	}
-	return backend.Strategy(), nil
+	return backend.Strategy()
 }
 
 func printStats(w io.Writer, rules ruleset.Ruleset) error {

@@ -1,6 +1,8 @@
 // Command espalier programs the Services of a Kubernetes cluster into iptables rules of the node that it runs
 // on. Its commands are compositions of the same functions: source → plan → text (dump), source → plan →
 // difference → kernel (run), kernel → removal (cleanup).
+//
+// Called as kube-proxy it is "espalier run", and keeps to the conventions of that program.
 package main
 
 import (
@@ -9,11 +11,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/component-base/cli"
 	"k8s.io/klog/v2"
 )
 
@@ -23,7 +27,13 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err := command().ExecuteContext(ctx)
+	p := program{setUpLogging: setUpLogging}
+	if filepath.Base(os.Args[0]) == kubeProxy {
+		cmd := p.kubeProxyCommand()
+		cmd.SetContext(ctx)
+		os.Exit(cli.Run(cmd))
+	}
+	err := p.command().ExecuteContext(ctx)
 	klog.Flush()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", indent(err))
@@ -35,8 +45,8 @@ func main() {
 func indent(err error) string { return strings.ReplaceAll(err.Error(), "\n", "\n       ") }
 
 // command builds the whole command line. Without a subcommand it is run.
-func command() *cobra.Command {
-	run := runCommand()
+func (p program) command() *cobra.Command {
+	run := p.runCommand()
 	root := &cobra.Command{
 		Use:   "espalier",
 		Short: "A Service proxy for Kubernetes: iptables rules as trees",
@@ -44,7 +54,7 @@ func command() *cobra.Command {
 kube-proxy. Its rules are trees of short chains, so that a packet pays for their depth and not for the number of
 Services.
 
-Without a command it does what "espalier run" does.`,
+Without a command it does what "espalier run" does. Called by the name kube-proxy, it takes kube-proxy's command line.`,
 		Example: `  # The rules for the Services of some manifests, without touching anything
   espalier dump --manifests shop.yaml
 
@@ -59,13 +69,16 @@ Without a command it does what "espalier run" does.`,
 	}
 	root.SetGlobalNormalizationFunc(dashes)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(run, dumpCommand(), cleanupCommand(), benchCommand())
+	root.AddCommand(run)
+	for _, cmd := range []*cobra.Command{dumpCommand(), cleanupCommand(), benchCommand()} {
+		addLogFlags(cmd.Flags())
+		root.AddCommand(cmd)
+	}
 	root.Flags().AddFlagSet(run.Flags())
-	addLogFlags(root.PersistentFlags())
 	return root
 }
 
-// addLogFlags adds -v; the other flags of klog are fixed, as everything goes to standard error.
+// addLogFlags adds -v, for commands whose output is not a log.
 func addLogFlags(fs *pflag.FlagSet) {
 	var klogFlags flag.FlagSet
 	klog.InitFlags(&klogFlags)

@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"espalier/cmd/espalier/config"
 	"espalier/proxier/delta"
 	"espalier/proxier/health"
 	"espalier/proxier/ipproto"
@@ -31,66 +30,14 @@ import (
 
 // run is the command that keeps the kernel in step with the source.
 type run struct {
-	source        source
-	data          dataPlane
-	servers       servers
-	backend       string
-	minSyncPeriod time.Duration
-	syncPeriod    time.Duration
-}
-
-func runCommand() *cobra.Command {
-	var r run
-	cmd := &cobra.Command{
-		Use:   "run",
-		Short: "Keep this node's rules in step with a cluster or with files",
-		Long: `Keep the iptables rules of this node in step with the Services of a cluster, or of YAML files that are watched.
-
-Rules of kube-proxy's iptables mode are replaced in place. SIGTERM ends the process and leaves the rules: traffic
-goes on, and the next process finds them and changes only what differs. "espalier cleanup" removes them.`,
-		Example: `  # Serve a cluster, as kube-proxy does
-  espalier run --kubeconfig /var/lib/kube-proxy/kubeconfig.conf --cluster-cidr 10.244.0.0/16
-
-  # Serve the Services of a directory of manifests, and follow its changes
-  espalier run --manifests /etc/espalier/manifests`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context(), cmd.Flags()) },
-	}
-	r.source.addFlags(cmd.Flags())
-	r.data.addFlags(cmd.Flags())
-	r.servers.addFlags(cmd.Flags())
-	cmd.Flags().StringVar(&r.backend, "iptables-backend", "auto",
-		"Which iptables to program: nft, legacy or auto (the one that the kubelet and the rules of this node use).")
-	cmd.Flags().DurationVar(&r.minSyncPeriod, "iptables-min-sync-period", 0,
-		"The least time between two writes. 0: at once.")
-	cmd.Flags().DurationVar(&r.syncPeriod, "iptables-sync-period", 30*time.Second,
-		"The longest time between two attempts to write what could not be written.")
-	return cmd
-}
-
-func (r *run) validate() error {
-	var errs []error
-	errs = append(errs, r.source.validate(), r.data.validate(), r.servers.validate())
-	if r.minSyncPeriod < 0 || r.minSyncPeriod > time.Hour {
-		errs = append(errs, fmt.Errorf("--iptables-min-sync-period: %s is not between 0 and 1h", r.minSyncPeriod))
-	}
-	if r.syncPeriod <= 0 || r.syncPeriod < r.minSyncPeriod {
-		errs = append(errs, fmt.Errorf("--iptables-sync-period: %s must be above 0 and not below --iptables-min-sync-period", r.syncPeriod))
-	}
-	if r.source.manifests == "-" {
-		errs = append(errs, errors.New("--manifests: standard input cannot be watched; give a file or a directory, or use dump"))
-	}
-	return errors.Join(errs...)
+	config.Config
+	data dataPlane
 }
 
 // run runs until ctx ends, which is not an error.
 func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
-	if err := r.validate(); err != nil {
-		return err
-	}
-	wish, err := iptables.ParseBackend(r.backend)
-	if err != nil {
-		return fmt.Errorf("--iptables-backend: %w", err)
+	if r.Source.Manifests == "-" {
+		return errors.New("--manifests: standard input cannot be watched; give a file or a directory, or use dump")
 	}
 	tracker := watcher.New()
 	report := newReporter()
@@ -99,14 +46,23 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	if err != nil {
 		return err
 	}
-	backend, why, err := iptables.Detect(ctx, wish)
+	backend, why, err := iptables.Detect(ctx, r.Backend)
 	if err != nil {
 		return err
 	}
-	klog.InfoS("Starting espalier", "version", version, "node", r.source.hostname, "backend", backend, "because", why)
-	flags.Visit(func(f *pflag.Flag) { klog.InfoS("Flag", "name", f.Name, "value", f.Value) })
-
-	syncers, err := r.syncers(ctx, backend, tracker, report, shown)
+	klog.InfoS("Starting espalier", "version", version, "kubernetes", config.KubernetesVersion, "node", r.NodeName, "backend", backend, "because", why)
+	if err := errors.Join(setConntrack(r.Config), checkRouteLocalnet(r.Config)); err != nil {
+		return err
+	}
+	if err := machine.SetOOMScore(r.OOMScoreAdj); err != nil {
+		klog.V(2).ErrorS(err, "This process is not protected from the OOM killer")
+	}
+	families, err := usableFamilies(ctx, backend)
+	if err != nil {
+		return err
+	}
+	nodes := newNodeCheck(r.Config, families)
+	syncers, err := r.syncers(ctx, backend, families, nodes, tracker, report, shown)
 	if err != nil {
 		return err
 	}
@@ -115,6 +71,8 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	for _, s := range shown.servers {
 		group.Go(func() error { return s.Run(ctx) })
 	}
+	group.Go(func() error { return r.File.Watch(ctx) })
+	group.Go(func() error { return nodes.wait(ctx) })
 	for _, s := range syncers {
 		group.Go(func() error { return s.Run(ctx) })
 	}
@@ -127,13 +85,13 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 
 // feed returns what fills the tracker.
 func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Context) error, error) {
-	if r.source.manifests != "" {
+	if r.Source.Manifests != "" {
 		broken := false // the callbacks do not overlap
 		return func(ctx context.Context) error {
-			return file.Watch(ctx, r.source.manifests, convert.Options{NodeName: r.source.hostname},
+			return file.Watch(ctx, r.Source.Manifests, convert.Options{NodeName: r.NodeName},
 				func(result file.Result) {
 					if broken {
-						klog.InfoS("The manifests can be read again", "path", r.source.manifests)
+						klog.InfoS("The manifests can be read again", "path", r.Source.Manifests)
 						broken = false
 					}
 					report.notices(result.Notices)
@@ -143,46 +101,66 @@ func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Con
 				},
 				func(err error) {
 					broken = true
-					klog.ErrorS(err, "Cannot read the manifests; the last good ones stay in force", "path", r.source.manifests)
+					klog.ErrorS(err, "Cannot read the manifests; the last good ones stay in force", "path", r.Source.Manifests)
 				})
 		}, nil
 	}
-	config, err := kube.ClientConfig(r.source.kubeconfig, r.source.master)
+	api, err := clientConfig(r.Source)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		return kube.Run(ctx, kube.Config{REST: config, NodeName: r.source.hostname, Tracker: tracker, Report: report.replaceProblems})
+		return kube.Run(ctx, kube.Config{REST: api, NodeName: r.NodeName, Tracker: tracker, Report: report.replaceProblems})
 	}, nil
 }
 
-// syncers returns one for each family that the node can be programmed in. Families are independent: a
-// node without one of them serves the other.
-func (r *run) syncers(ctx context.Context, backend iptables.Backend, tracker *watcher.Tracker, report *reporter, shown *shown) ([]*syncer.Syncer, error) {
-	var list []*syncer.Syncer
+// clientConfig says how to reach the API server, and how hard to press it.
+func clientConfig(s config.Source) (*rest.Config, error) {
+	c, err := kube.ClientConfig(s.Kubeconfig, s.Master)
+	if err != nil {
+		return nil, err
+	}
+	c.QPS, c.Burst = s.QPS, s.Burst
+	c.ContentType, c.AcceptContentTypes = s.ContentType, s.AcceptContentTypes
+	return c, nil
+}
+
+// usableFamilies returns the kernels of the families that can be programmed here. Families are independent: a node
+// without one of them serves the other.
+func usableFamilies(ctx context.Context, backend iptables.Backend) ([]*iptables.Kernel, error) {
+	var kernels []*iptables.Kernel
 	var reasons []error
-	ledgers := ledgers{backend: backend}
 	for _, u := range iptables.Families(ctx, backend) {
 		if u.Kernel == nil {
 			reasons = append(reasons, fmt.Errorf("%s: %s", u.Family, u.Why))
 			klog.InfoS("Family is not served", "family", u.Family, "because", u.Why)
 			continue
 		}
-		s, err := r.syncer(ctx, u.Kernel, ledgers.of(u.Family), tracker, report, shown)
+		kernels = append(kernels, u.Kernel)
+	}
+	if len(kernels) == 0 {
+		return nil, fmt.Errorf("no IP family can be programmed with iptables-%s:\n%w", backend, errors.Join(reasons...))
+	}
+	return kernels, nil
+}
+
+// syncers returns one for each family.
+func (r *run) syncers(ctx context.Context, backend iptables.Backend, kernels []*iptables.Kernel, nodes *nodeCheck, tracker *watcher.Tracker, report *reporter, shown *shown) ([]*syncer.Syncer, error) {
+	var list []*syncer.Syncer
+	ledgers := ledgers{backend: backend}
+	for _, k := range kernels {
+		s, err := r.syncer(ctx, k, ledgers.of(k.Family), nodes, tracker, report, shown)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, s)
 	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("no IP family can be programmed with iptables-%s:\n%w", backend, errors.Join(reasons...))
-	}
 	return list, nil
 }
 
-func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, tracker *watcher.Tracker, report *reporter, shown *shown) (*syncer.Syncer, error) {
+func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, nodes *nodeCheck, tracker *watcher.Tracker, report *reporter, shown *shown) (*syncer.Syncer, error) {
 	f := kernel.Family
-	liberal := conntrackLiberal()
+	liberal := machine.ConntrackLiberal()
 	counters := r.counters(f, liberal)
 	can, err := kernel.Probe(ctx, counters...)
 	if err != nil {
@@ -205,20 +183,25 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
 	clean := cleanConntrack(ctx, f, countConntrack(shown.status))
 	s := &syncer.Syncer{
-		Family:   f,
-		Kernel:   kernel,
-		Source:   progress,
-		Settings: func(n model.Node) (model.Node, plan.Config, error) { return r.data.settings(n, f, facts) },
-		Refused:  refusedLine,
-		Learn:    func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
+		Family: f,
+		Kernel: kernel,
+		Source: progress,
+		Settings: func(n model.Node) (model.Node, plan.Config, error) {
+			if err := nodes.see(f, n); err != nil {
+				return n, plan.Config{}, err
+			}
+			return r.data.settings(n, f, facts)
+		},
+		Refused: refusedLine,
+		Learn:   func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
 		Report: func(done syncer.Report) {
 			report.sync(done)
 			after.report(done)
 			progress.report(done)
 			clean(done)
 		},
-		MinInterval:   r.minSyncPeriod,
-		RetryInterval: r.syncPeriod,
+		MinInterval:   r.MinSyncPeriod,
+		RetryInterval: r.SyncPeriod,
 	}
 	if ledger != nil {
 		s.Kernel, s.Foreign = ledger.Guard(kernel), ledger.Foreign
@@ -276,18 +259,4 @@ func interfaceAddrs(f ipproto.Family) ([]netip.Addr, error) {
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs), nil
-}
-
-// routeLocalnet lets packets to and from 127.0.0.0/8 leave the loopback interface.
-const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
-
-// setRouteLocalnet sets the sysctl that node ports on localhost need, unless it is set.
-func setRouteLocalnet() error {
-	if text, err := os.ReadFile(routeLocalnet); err == nil && len(text) > 0 && text[0] == '1' {
-		return nil
-	}
-	if err := os.WriteFile(routeLocalnet, []byte("1\n"), 0o644); err != nil {
-		return fmt.Errorf("set net.ipv4.conf.all.route_localnet, which node ports on 127.0.0.1 need: %w; set it on the host, or switch them off with --iptables-localhost-nodeports=false", err)
-	}
-	return nil
 }

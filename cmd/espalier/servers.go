@@ -1,13 +1,12 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 
+	"espalier/cmd/espalier/config"
 	"espalier/proxier/health"
 	"espalier/proxier/nfacct"
 	"espalier/proxier/plan"
@@ -15,39 +14,6 @@ import (
 	"espalier/proxier/status"
 	"espalier/watcher"
 )
-
-// servers are the flags that say where the process answers over HTTP. Names and meaning are kube-proxy's.
-type servers struct {
-	healthz, metrics string // IP:port; empty: not served
-	hardFail         bool
-	profiling        bool
-	perService       bool
-	// config is what /configz prints; nil: nothing.
-	config func() any
-}
-
-func (s *servers) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&s.healthz, "healthz-bind-address", "0.0.0.0:10256",
-		"Where to answer probes at /healthz and /livez: IP:port.")
-	fs.StringVar(&s.metrics, "metrics-bind-address", "127.0.0.1:10249",
-		"Where to show metrics, at /metrics, and the status, at /statusz: IP:port.")
-	fs.BoolVar(&s.hardFail, "bind-address-hard-fail", false,
-		"End if one of these addresses cannot be had, instead of trying again and again.")
-	fs.BoolVar(&s.profiling, "profiling", false,
-		"Serve profiles at /debug/pprof/, and let the verbosity be changed at /debug/flags/v, beside the metrics.")
-	fs.BoolVar(&s.perService, "service-metrics", false,
-		"Show, for each Service, what its rules have counted: connections, and bytes of their first packets. Each scrape reads all rules.")
-}
-
-func (s *servers) validate() error {
-	var errs []error
-	for flag, text := range map[string]string{"--healthz-bind-address": s.healthz, "--metrics-bind-address": s.metrics} {
-		if a, err := netip.ParseAddrPort(text); text != "" && (err != nil || a.Port() == 0) {
-			errs = append(errs, fmt.Errorf("%s: %q is not an IP address with a port, like 0.0.0.0:10256", flag, text))
-		}
-	}
-	return errors.Join(errs...)
-}
 
 // shown is everything that the process shows over HTTP.
 type shown struct {
@@ -59,9 +25,9 @@ type shown struct {
 
 // show prepares the servers.
 func (r *run) show(tracker *watcher.Tracker, report *reporter, flags *pflag.FlagSet) *shown {
-	shown := &shown{state: health.NewState(2 * r.syncPeriod)}
+	shown := &shown{state: health.NewState(2 * r.SyncPeriod)}
 	facts := status.Facts{
-		Version: version, Node: r.source.hostname,
+		Version: version, Node: r.NodeName,
 		Health: shown.state.Families,
 		Events: func() (uint64, uint64) {
 			e := tracker.Events()
@@ -70,7 +36,7 @@ func (r *run) show(tracker *watcher.Tracker, report *reporter, flags *pflag.Flag
 		Problems: report.all,
 		Counters: acctPackets,
 	}
-	if r.servers.perService {
+	if r.Serve.ServiceMetrics {
 		facts.Services = shown.counts.of
 	}
 	s := status.New(facts)
@@ -78,15 +44,23 @@ func (r *run) show(tracker *watcher.Tracker, report *reporter, flags *pflag.Flag
 	probes := health.Probes{State: shown.state, Eligible: tracker.Eligible, Answered: s.Answered}
 	given := values(flags)
 	pages := status.Pages{
-		Mode: "iptables", Config: r.servers.config, Flags: func() map[string]string { return given },
-		Profiling: r.servers.profiling, SetVerbosity: new(klog.Level).Set,
+		Mode: "iptables", Config: func() any { return config.Written(r.Kube) }, Flags: func() map[string]string { return given },
+		Profiling: r.Serve.Profiling, SetVerbosity: new(klog.Level).Set,
 	}
 	shown.status = s
 	shown.servers = []serve.Server{
-		{Name: "probes", Address: r.servers.healthz, HardFail: r.servers.hardFail, Handler: probes.Handler()},
-		{Name: "metrics", Address: r.servers.metrics, HardFail: r.servers.hardFail, Handler: s.Handler(pages)},
+		{Name: "probes", Address: address(r.Serve.Healthz), HardFail: r.Serve.HardFail, Handler: probes.Handler()},
+		{Name: "metrics", Address: address(r.Serve.Metrics), HardFail: r.Serve.HardFail, Handler: s.Handler(pages)},
 	}
 	return shown
+}
+
+// address is empty for nowhere.
+func address(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // acctPackets reads the counters that rules name, as far as there are any.

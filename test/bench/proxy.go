@@ -29,6 +29,7 @@ func Espalier(self string) Proxy {
 	return Proxy{Name: "espalier", Argv: []string{
 		self, "run", "--kubeconfig", "{kubeconfig}", "--hostname-override", "{node}", "--cluster-cidr", "{cluster-cidr}",
 		"--iptables-backend", "{backend}", "-v", "2",
+		"--conntrack-max-per-core", "0", // the size of the table is the machine's, and cannot be set in a namespace
 	}}
 }
 

@@ -66,10 +66,11 @@ func (s *show) launch() error {
 	args := []string{
 		"run", "--manifests", s.manifests(), "--hostname-override", nodeName,
 		"--cluster-cidr", clusterCIDR, "--iptables-backend", s.cfg.backend, "-v", "2",
+		"--conntrack-max-per-core", "0", // the size of the table is the machine's
 	}
 	cmd := s.site.node.command(s.cfg.espalier, args...)
 	cmd.Stderr = log
-	s.out.command(s.site.node, "espalier run --manifests %s --hostname-override %s --cluster-cidr %s --iptables-backend %s", s.manifests(), nodeName, clusterCIDR, s.cfg.backend)
+	s.out.command(s.site.node, "espalier run --manifests %s --hostname-override %s --cluster-cidr %s --iptables-backend %s --conntrack-max-per-core 0", s.manifests(), nodeName, clusterCIDR, s.cfg.backend)
 	s.proxy, err = spawn("espalier", cmd, nil)
 	return err
 }

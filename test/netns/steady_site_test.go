@@ -140,7 +140,8 @@ func (s *site) launch(t *testing.T) {
 	t.Helper()
 	p := &program{done: make(chan struct{})}
 	p.cmd = exec.Command(s.program, "run", "--manifests", s.dir, "--hostname-override", nodeName,
-		"--cluster-cidr", prefixIn(s.Family, netip.MustParsePrefix("10.0.0.0/8")).String(), "--iptables-backend", s.backend.String(), "-v", "2")
+		"--cluster-cidr", prefixIn(s.Family, netip.MustParsePrefix("10.0.0.0/8")).String(), "--iptables-backend", s.backend.String(), "-v", "2",
+		"--conntrack-max-per-core", "0") // the size of the table is the machine's
 	p.cmd.Env = append(os.Environ(), s.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	// The thread that forks it lives as long as the lab.

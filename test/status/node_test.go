@@ -139,7 +139,7 @@ func (n *node) command(args ...string) []string {
 		n.t.Fatal(err)
 	}
 	return append([]string{path, "run", "--master", "http://127.0.0.1:6443", "--hostname-override", nodeName,
-		"--cluster-cidr", "10.0.0.0/8", "--iptables-backend", "nft", "-v", "2"}, args...)
+		"--cluster-cidr", "10.0.0.0/8", "--iptables-backend", "nft", "-v", "2", "--conntrack-max-per-core", "0"}, args...)
 }
 
 // start starts the program; it ends with the test.

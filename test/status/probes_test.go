@@ -65,7 +65,7 @@ func TestProbesWhileRulesCannotBeWritten(t *testing.T) {
 	web.Spec.Type, web.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
 	web.Spec.Ports[0].NodePort, web.Spec.HealthCheckNodePort = 30080, 32100
 	n.api.Apply(nodeObject(), web)
-	n.start("--iptables-sync-period", period.String())
+	n.start("--iptables-sync-period", period.String(), "--iptables-min-sync-period", "0")
 	n.synced()
 	n.eventually("health-check node port", "200", func() string { return n.nodePort().code })
 
@@ -110,7 +110,7 @@ func TestProbesOfAProcessThatNeverSawTheServer(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.stopAPI()
-	n.start("--iptables-sync-period", "100ms")
+	n.start("--iptables-sync-period", "100ms", "--iptables-min-sync-period", "0")
 	n.eventuallyProbe("/livez", alive)
 	n.wantProbe("/healthz", leaving)
 	n.eventually("requests that fail", "some", func() string {
@@ -172,7 +172,7 @@ func TestProbesWhileTheServerIsAway(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.api.Apply(nodeObject())
-	n.start("--iptables-sync-period", "100ms")
+	n.start("--iptables-sync-period", "100ms", "--iptables-min-sync-period", "0")
 	n.synced()
 	n.eventuallyProbe("/healthz", good)
 	n.stopAPI()

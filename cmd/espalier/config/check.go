@@ -97,7 +97,7 @@ func (l *Loaded) checkPeriods(p *problems) {
 
 func (l *Loaded) serve(p *problems) Serve {
 	s := Serve{
-		HardFail: l.kube.BindAddressHardFail, Profiling: l.kube.EnableProfiling, HiddenMetrics: l.kube.ShowHiddenMetricsForVersion != "",
+		HardFail: l.kube.BindAddressHardFail, Profiling: l.kube.EnableProfiling, ServiceMetrics: l.flags.serviceMetrics, HiddenMetrics: l.kube.ShowHiddenMetricsForVersion != "",
 	}
 	if l.kube.HealthzBindAddress != "" {
 		s.Healthz = p.listen("healthzBindAddress (--healthz-bind-address)", l.kube.HealthzBindAddress)

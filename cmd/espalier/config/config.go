@@ -102,6 +102,8 @@ type Serve struct {
 	HardFail bool
 	// Profiling offers /debug/pprof and /debug/flags.
 	Profiling bool
+	// ServiceMetrics shows what the rules of each Service have counted. Each scrape then reads all rules.
+	ServiceMetrics bool
 	// HiddenMetrics shows what the previous release has hidden.
 	HiddenMetrics bool
 }

@@ -57,15 +57,21 @@ func Decode(text []byte) (c v1alpha1.KubeProxyConfiguration, complaint error, er
 	return *file, complaint, nil
 }
 
-// Encode returns the configuration as YAML.
+// Written is a configuration as it is shown to others.
 //
 // Periods and masqueradeAll of modes that are not in force come out as zero, as from kube-proxy, which has one place
 // for those of all modes, and portRange is gone. Read again, they become the defaults.
-func Encode(c v1alpha1.KubeProxyConfiguration) ([]byte, error) {
+func Written(c v1alpha1.KubeProxyConfiguration) v1alpha1.KubeProxyConfiguration {
 	c.APIVersion, c.Kind = v1alpha1.SchemeGroupVersion.String(), "KubeProxyConfiguration"
 	c.IPVS.SyncPeriod.Duration, c.IPVS.MinSyncPeriod.Duration = 0, 0
 	c.NFTables.SyncPeriod.Duration, c.NFTables.MinSyncPeriod.Duration = 0, 0
 	c.NFTables.MasqueradeAll, c.PortRange = false, ""
+	return c
+}
+
+// Encode returns a configuration, as it is written, as YAML.
+func Encode(c v1alpha1.KubeProxyConfiguration) ([]byte, error) {
+	c = Written(c)
 	var out bytes.Buffer
 	yaml := jsonserializer.NewSerializerWithOptions(jsonserializer.DefaultMetaFactory, nil, nil, jsonserializer.SerializerOptions{Yaml: true})
 	if err := yaml.Encode(&c, &out); err != nil {

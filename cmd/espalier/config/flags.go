@@ -16,6 +16,7 @@ type Flags struct {
 
 	// Ours.
 	manifests, backend string
+	serviceMetrics     bool
 
 	// kube is the configuration that flags make of the defaults. A file replaces it.
 	kube v1alpha1.KubeProxyConfiguration
@@ -41,7 +42,7 @@ func NewFlags() *Flags {
 
 // withFile are the flags that are still obeyed if there is a file; the flags of logging are, too.
 var withFile = []string{
-	"config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "manifests", "iptables-backend",
+	"config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "manifests", "iptables-backend", "service-metrics",
 	"help", "version", // handled before all others
 }
 
@@ -126,13 +127,15 @@ func (f *Flags) addClient(fs *pflag.FlagSet) {
 func (f *Flags) addServe(fs *pflag.FlagSet) {
 	c := &f.kube
 	fs.Var((*addressPort)(&c.HealthzBindAddress), "healthz-bind-address",
-		"Where to serve health checks: IP or IP:port.")
+		"Where to answer probes at /healthz and /livez: IP or IP:port.")
 	fs.Var((*addressPort)(&c.MetricsBindAddress), "metrics-bind-address",
-		"Where to serve metrics: IP or IP:port.")
+		"Where to show metrics, at /metrics, and the status, at /statusz: IP or IP:port.")
 	fs.BoolVar(&c.BindAddressHardFail, "bind-address-hard-fail", false,
 		"Exit if the address of health checks or metrics cannot be bound, instead of trying again.")
 	fs.BoolVar(&c.EnableProfiling, "profiling", false,
 		"Serve /debug/pprof and /debug/flags beside the metrics.")
+	fs.BoolVar(&f.serviceMetrics, "service-metrics", false,
+		"Show, for each Service, what its rules have counted: connections, and bytes of their first packets. Each scrape reads all rules.")
 	fs.StringVar(&c.ShowHiddenMetricsForVersion, "show-hidden-metrics-for-version", "",
 		"The previous minor release, "+previousMinor()+", to show the metrics that it has hidden. Nothing else is allowed.")
 	fs.Int32Var(&f.healthzPort, "healthz-port", f.healthzPort, "The port of health checks. 0: none.")

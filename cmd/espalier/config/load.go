@@ -72,7 +72,7 @@ func (l *Loaded) fromFile(fs *pflag.FlagSet) error {
 	}
 	l.kube, l.file = kube, file
 	if complaint != nil {
-		l.notes = append(l.notes, fmt.Sprintf("The configuration file has fields that are unknown or there twice, which are ignored: %v", complaint))
+		l.notes = append(l.notes, "The configuration file has fields that are unknown or there twice, which are ignored: "+strings.Join(strings.Fields(complaint.Error()), " "))
 	}
 	l.minPeriodGiven = kube.IPTables.MinSyncPeriod.Duration != 0
 	setDefaults(&l.kube)

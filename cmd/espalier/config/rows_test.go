@@ -12,7 +12,7 @@ type row struct {
 	says string
 	// instead is what we do where kube-proxy does something else, and differs says why.
 	instead string
-	// nowrite leaves --write-config-to away on our side, where it matters.
+	// nowrite leaves --write-config-to away, where that matters. Only for what fails: else kube-proxy would run.
 	nowrite bool
 }
 
@@ -131,6 +131,9 @@ func flagRows() []row {
 		badArgs("metrics-bind-address port zero", "--metrics-bind-address=10.0.0.1:0", "port"),
 		byArgs("metrics-bind-address", "--metrics-bind-address=0.0.0.0:10249"),
 		byArgs("metrics-port has no effect with --write-config-to", "--metrics-port=0"),
+		{name: "metrics-port zero fails without --write-config-to", args: "--metrics-port=0", nowrite: true, says: "metricsBindAddress"},
+		{name: "healthz-port too large", args: "--healthz-bind-address=10.0.0.1 --healthz-port=65536", nowrite: true, says: "65536"},
+		{name: "metrics-port negative", args: "--metrics-bind-address=10.0.0.1 --metrics-port=-1", nowrite: true, says: "-1"},
 		byArgs("hostname-override", "--hostname-override=␣Node-A␣"),
 		badArgs("hostname-override blank", "--hostname-override=␣", "--hostname-override"),
 		byArgs("hostname-override empty", "--hostname-override="),

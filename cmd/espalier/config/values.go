@@ -40,17 +40,19 @@ func (a *addressPort) Set(s string) error {
 	if s == "" {
 		return nil
 	}
-	if _, err := convert.ParseAddr(s); err != nil {
-		host, port, err := net.SplitHostPort(s)
-		if err != nil {
-			return fmt.Errorf("%q is neither an IP address nor one with a port, like 10.0.0.1:10256 or [fd00::1]:10256", s)
-		}
-		if _, err := convert.ParseAddr(host); err != nil {
-			return fmt.Errorf("%w; names of hosts are not possible", err)
-		}
-		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return fmt.Errorf("%q is not a port", port)
-		}
+	if _, err := convert.ParseAddr(s); err == nil {
+		*a = addressPort(s)
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = convert.ParseAddr(host)
+	}
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is neither an IP address nor one with a port, like 0.0.0.0:10256 or [::]:10256; names of hosts are not possible", s)
 	}
 	*a = addressPort(s)
 	return nil
