@@ -45,10 +45,7 @@ type program struct {
 // clock should not compete with itself.
 func TestSteady(t *testing.T) {
 	needNamespaces(t)
-	path := filepath.Join(t.TempDir(), "espalier")
-	if out, err := exec.Command("go", "build", "-o", path, "espalier/cmd/espalier").CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
+	path := build(t, "espalier")
 	for _, b := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
 		t.Run(b.String(), func(t *testing.T) {
 			if _, err := iptables.Open(t.Context(), ipproto.IPv4, b); err != nil {
@@ -74,6 +71,16 @@ func TestSteady(t *testing.T) {
 			}
 		})
 	}
+}
+
+// build builds the program under a name.
+func build(t *testing.T, name string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", path, "espalier/cmd/espalier").CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
+	return path
 }
 
 func newSite(t *testing.T, b iptables.Backend, path string) *site {
@@ -138,10 +145,16 @@ func (s *site) start(t *testing.T) {
 // launch starts the program.
 func (s *site) launch(t *testing.T) {
 	t.Helper()
-	p := &program{done: make(chan struct{})}
-	p.cmd = exec.Command(s.program, "run", "--manifests", s.dir, "--hostname-override", nodeName,
+	s.exec(t, s.program, "run", "--manifests", s.dir, "--hostname-override", nodeName,
 		"--cluster-cidr", prefixIn(s.Family, netip.MustParsePrefix("10.0.0.0/8")).String(), "--iptables-backend", s.backend.String(), "-v", "2",
 		"--conntrack-max-per-core", "0") // the size of the table is the machine's
+}
+
+// exec starts a command line on the node.
+func (s *site) exec(t *testing.T, argv ...string) {
+	t.Helper()
+	p := &program{done: make(chan struct{})}
+	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env = append(os.Environ(), s.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	// The thread that forks it lives as long as the lab.

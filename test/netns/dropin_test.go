@@ -1,0 +1,235 @@
+package netns
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/iptables"
+	"espalier/test/netns/lab"
+	"espalier/watcher/kube/kubetest"
+)
+
+// TestDropIn puts the program where kube-proxy was: its name, its configuration file, its privileges.
+func TestDropIn(t *testing.T) {
+	needNamespaces(t)
+	if _, err := iptables.Open(t.Context(), ipproto.IPv4, iptables.NFT); err != nil {
+		cannot(t, err.Error())
+	}
+	path := build(t, "kube-proxy")
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *dropIn)
+	}{
+		{"kubeadm's ConfigMap", dropInKubeadm},
+		{"a changed file ends it", dropInChangedFile},
+		{"external IPs switched off", dropInNoExternalIPs},
+		{"read-only sysctls", dropInReadOnly},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.test(t, newDropIn(t, path)) })
+	}
+}
+
+// dropIn is a site with an API server on the loopback interface of its node.
+type dropIn struct {
+	*site
+	config, kubeconfig string
+}
+
+func newDropIn(t *testing.T, path string) *dropIn {
+	t.Helper()
+	d := &dropIn{site: newSite(t, iptables.NFT, path)}
+	var server *kubetest.Server
+	err := d.Host(lab.Node).Do(func() error { // the socket belongs to the namespace of the thread
+		server = kubetest.Start()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	name, protocol, port := "http", corev1.ProtocolTCP, int32(80)
+	server.Apply(
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Status: corev1.NodeStatus{
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.168.0.2"}}}},
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.ServiceSpec{
+			ClusterIP: "172.30.0.41", ExternalIPs: []string{"192.168.99.11"},
+			Ports: []corev1.ServicePort{{Name: name, Protocol: protocol, Port: 80}}}},
+		&discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Ports:       []discoveryv1.EndpointPort{{Name: &name, Protocol: &protocol, Port: &port}},
+			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"10.180.0.1"}}},
+		})
+	dir := t.TempDir()
+	d.config, d.kubeconfig = filepath.Join(dir, "config.conf"), filepath.Join(dir, "kubeconfig.conf")
+	d.write(t, d.kubeconfig, fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"+
+		"clusters: [{name: c, cluster: {server: %q}}]\nusers: [{name: u, user: {}}]\n", server.URL))
+	return d
+}
+
+func (d *dropIn) write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kubeadm is what kubeadm 1.37 writes, but for the path of the kubeconfig, and for maxPerCore, which is null there: the
+// size of the conntrack table is the machine's, and cannot be set in a namespace.
+func (d *dropIn) kubeadm() string {
+	return fmt.Sprintf(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection: {acceptContentTypes: "", burst: 0, contentType: "", kubeconfig: %s, qps: 0}
+clusterCIDR: 10.180.0.0/16
+configSyncPeriod: 0s
+conntrack: {maxPerCore: 0, min: null, tcpBeLiberal: false, tcpCloseWaitTimeout: null, tcpEstablishedTimeout: null, udpStreamTimeout: 0s, udpTimeout: 0s}
+detectLocal: {bridgeInterface: "", interfaceNamePrefix: ""}
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables: {localhostNodePorts: null, masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+ipvs: {excludeCIDRs: null, minSyncPeriod: 0s, scheduler: "", strictARP: false, syncPeriod: 0s, tcpFinTimeout: 0s, tcpTimeout: 0s, udpTimeout: 0s}
+kind: KubeProxyConfiguration
+logging: {flushFrequency: 0, options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}, verbosity: 0}
+metricsBindAddress: ""
+mode: iptables
+nftables: {masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", rootHnsEndpointName: "", sourceVip: ""}
+`, d.kubeconfig)
+}
+
+// follow starts it as kubeadm's DaemonSet does, and waits until the rules are there.
+func (d *dropIn) follow(t *testing.T, flags ...string) {
+	t.Helper()
+	d.exec(t, append([]string{d.program, "--config=" + d.config, "--hostname-override=" + strings.ToUpper(nodeName)}, flags...)...)
+	d.awaitLog(t, `"Synced" family="ipv4"`, `"Synced" family="ipv6"`)
+}
+
+// rules are those of the nat table, as text.
+func (d *dropIn) rules(t *testing.T) string {
+	t.Helper()
+	out, err := d.Host(lab.Node).Command(strings.NewReader(""), "iptables-nft-save", "-t", "nat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func (d *dropIn) sysctls(t *testing.T, want map[string]string) {
+	t.Helper()
+	for path, value := range want {
+		if got, err := d.Host(lab.Node).ReadSysctl(path); got != value || err != nil {
+			t.Errorf("net/%s is %q (error %v), want %q", path, got, err, value)
+		}
+	}
+}
+
+// ended waits for its end, and returns its exit status and log.
+func (d *dropIn) ended(t *testing.T) (int, string) {
+	t.Helper()
+	p := d.running
+	<-p.done
+	d.running = nil
+	return p.cmd.ProcessState.ExitCode(), p.log.String()
+}
+
+const (
+	established = "netfilter/nf_conntrack_tcp_timeout_established"
+	closeWait   = "netfilter/nf_conntrack_tcp_timeout_close_wait"
+	localnet    = "ipv4/conf/all/route_localnet"
+)
+
+func dropInKubeadm(t *testing.T, d *dropIn) {
+	d.write(t, d.config, d.kubeadm())
+	d.follow(t)
+	rules := d.rules(t)
+	for _, rule := range []string{
+		"-A KUBE-SERVICES ! -s 10.180.0.0/16 -d 172.30.0.41/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ\n",
+		"-A KUBE-SERVICES -d 192.168.99.11/32 -p tcp -m comment --comment \"shop/web:http external IP\"",
+	} {
+		if !strings.Contains(rules, rule) {
+			t.Errorf("there is no rule %q in:\n%s", rule, rules)
+		}
+	}
+	d.eventually(t, patience, func() string { // after the first sync
+		if got, _ := d.Host(lab.Node).ReadSysctl(localnet); got != "1" {
+			return "route_localnet is " + got
+		}
+		return ""
+	})
+	d.sysctls(t, map[string]string{established: "86400", closeWait: "3600"})
+	log := d.running.log.String()
+	if strings.Contains(log, "no effect") || strings.Contains(log, "ignored") {
+		t.Errorf("it complains about kubeadm's file:\n%s", log)
+	}
+	p := d.running
+	d.stop(t)
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d after SIGTERM, want 0", code)
+	}
+	if after := d.rules(t); !strings.Contains(after, "shop/web:http cluster IP") {
+		t.Errorf("the rules are gone:\n%s", after)
+	}
+}
+
+func dropInChangedFile(t *testing.T, d *dropIn) {
+	d.write(t, d.config, d.kubeadm())
+	d.follow(t)
+	d.write(t, d.config, d.kubeadm()+"# a comment\n")
+	if code, log := d.ended(t); code != 1 || !strings.Contains(log, "configuration file has changed") {
+		t.Errorf("exit status %d, want 1, and a word about the file in the log:\n%s", code, log)
+	}
+}
+
+func dropInNoExternalIPs(t *testing.T, d *dropIn) {
+	d.write(t, d.config, d.kubeadm()+"featureGates: {AllowServiceExternalIPs: false}\n")
+	d.follow(t)
+	if rules := d.rules(t); strings.Contains(rules, "192.168.99.11") || !strings.Contains(rules, "172.30.0.41") {
+		t.Errorf("want rules for the cluster IP and none for the external IP:\n%s", rules)
+	}
+}
+
+// dropInReadOnly runs it where sysctls cannot be written, as in a container without privileges: an init container with
+// --init-only has to come first.
+func dropInReadOnly(t *testing.T, d *dropIn) {
+	d.write(t, d.config, d.kubeadm())
+	readOnly := func(argv ...string) []string {
+		return append([]string{"unshare", "--mount", "sh", "-c", `mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec "$@"`, "sh"}, argv...)
+	}
+	if out, err := exec.Command("unshare", readOnly("true")[1:]...).CombinedOutput(); err != nil {
+		cannot(t, "mount /proc/sys read-only: "+string(out))
+	}
+	argv := []string{d.program, "--config=" + d.config, "--hostname-override=" + nodeName}
+	d.exec(t, readOnly(argv...)...)
+	code, log := d.ended(t)
+	for _, part := range []string{"nf_conntrack_tcp_timeout_established", "read-only", "--init-only", "--conntrack-tcp-timeout-established=0"} {
+		if code != 1 || !strings.Contains(log, part) {
+			t.Errorf("exit status %d, want 1, and the log does not contain %q:\n%s", code, part, log)
+		}
+	}
+	d.exec(t, append(argv, "--init-only")...)
+	if code, log := d.ended(t); code != 0 {
+		t.Fatalf("--init-only: exit status %d:\n%s", code, log)
+	}
+	d.sysctls(t, map[string]string{established: "86400", closeWait: "3600", localnet: "1"})
+	if rules := d.rules(t); strings.Contains(rules, "KUBE-") {
+		t.Errorf("--init-only wrote rules:\n%s", rules)
+	}
+	d.exec(t, readOnly(argv...)...)
+	d.awaitLog(t, `"Synced" family="ipv4"`, `"Synced" family="ipv6"`)
+}
