@@ -103,7 +103,7 @@ func TestOnlyWhatDiffersIsWritten(t *testing.T) {
 		got[c.Name()] = c.Before
 	}
 	want := map[string]int{
-		"/sys/module/nf_conntrack/parameters/hashsize":       249,
+		"/sys/module/nf_conntrack/parameters/hashsize":      249,
 		"net.netfilter.nf_conntrack_tcp_timeout_close_wait": 61,
 		"net.netfilter.nf_conntrack_tcp_be_liberal":         -1,
 	}
