@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -74,6 +75,34 @@ func TestWatchOfAConfigMap(t *testing.T) {
 		must(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
 		must(t, os.RemoveAll(filepath.Join(dir, "v1")))
 	})
+}
+
+// A file that took the place of another is watched from then on.
+func TestAFileThatWasExchangedForItsLikeIsStillWatched(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.conf")
+	write(t, path, header)
+	_, f, _, err := readFile(path)
+	must(t, err)
+	w, err := f.open()
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- w.wait(t.Context(), 50*time.Millisecond) }()
+	must(t, os.Rename(path, path+".old"))
+	write(t, path, header)
+	for version := 0; ; version++ {
+		select {
+		case err := <-done:
+			if !errors.Is(err, ErrChanged) {
+				t.Errorf("error %v, want that the content has changed", err)
+			}
+			return
+		case <-time.After(100 * time.Millisecond): // the watch takes a moment to be set again
+			if version == 100 {
+				t.Fatal("a hundred changes went unnoticed")
+			}
+			write(t, path, fmt.Sprintf("%s# version %d\n", header, version))
+		}
+	}
 }
 
 func TestAChangeBetweenReadingAndWatchingIsSeen(t *testing.T) {
