@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,9 +14,9 @@ import (
 func cleanupCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cleanup",
-		Short: "Remove every rule that espalier or kube-proxy's iptables mode left on this node",
+		Short: "Remove every rule that espalier or kube-proxy left on this node",
 		Long: `Remove the rules and chains that espalier, or kube-proxy in iptables mode, left on this node: in both backends of
-iptables and for both IP families. Services stop working on this node.
+iptables and for both IP families; and the tables of kube-proxy's nftables mode. Services stop working on this node.
 
 Rules of others stay, and so does the chain KUBE-FIREWALL, which the kubelet relies on.`,
 		Args: noArguments,
@@ -27,6 +28,10 @@ Rules of others stay, and so does the chain KUBE-FIREWALL, which the kubelet rel
 
 func cleanup(ctx context.Context, stdout io.Writer) error {
 	cleaned, err := iptables.Cleanup(ctx)
-	fmt.Fprintln(stdout, iptables.Summary(cleaned))
-	return err
+	fmt.Fprint(stdout, iptables.Summary(cleaned))
+	tables, errTables := iptables.RemoveNFTablesMode(ctx)
+	for _, t := range tables {
+		fmt.Fprintf(stdout, "nftables: removed table %s\n", t)
+	}
+	return errors.Join(err, errTables)
 }

@@ -31,6 +31,11 @@ func prepare(cfg config.Config) error {
 
 // setConntrack sets the size and the timeouts of conntrack.
 func setConntrack(cfg config.Config) error {
+	if !machine.HasConntrack() {
+		if err := sysctl.LoadConntrack(); err != nil {
+			klog.V(2).ErrorS(err, "Cannot load conntrack")
+		}
+	}
 	return apply(cfg.Conntrack.Settings(machine.CPUs())...)
 }
 

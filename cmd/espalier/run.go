@@ -61,8 +61,8 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	if err != nil {
 		return err
 	}
-	nodes := newNodeCheck(r.Config, families)
-	syncers, err := r.syncers(ctx, backend, families, nodes, tracker, report, shown)
+	around := surroundings{tracker, report, shown, newNodeCheck(r.Config, families), newLeftovers(ctx, families)}
+	syncers, err := r.syncers(ctx, backend, families, around)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 		group.Go(func() error { return s.Run(ctx) })
 	}
 	group.Go(func() error { return r.File.Watch(ctx) })
-	group.Go(func() error { return nodes.wait(ctx) })
+	group.Go(func() error { return around.nodes.wait(ctx) })
 	for _, s := range syncers {
 		group.Go(func() error { return s.Run(ctx) })
 	}
@@ -144,12 +144,21 @@ func usableFamilies(ctx context.Context, backend iptables.Backend) ([]*iptables.
 	return kernels, nil
 }
 
+// surroundings are what all syncers have to do with.
+type surroundings struct {
+	tracker *watcher.Tracker
+	report  *reporter
+	shown   *shown
+	nodes   *nodeCheck
+	old     *leftovers
+}
+
 // syncers returns one for each family.
-func (r *run) syncers(ctx context.Context, backend iptables.Backend, kernels []*iptables.Kernel, nodes *nodeCheck, tracker *watcher.Tracker, report *reporter, shown *shown) ([]*syncer.Syncer, error) {
+func (r *run) syncers(ctx context.Context, backend iptables.Backend, kernels []*iptables.Kernel, around surroundings) ([]*syncer.Syncer, error) {
 	var list []*syncer.Syncer
 	ledgers := ledgers{backend: backend}
 	for _, k := range kernels {
-		s, err := r.syncer(ctx, k, ledgers.of(k.Family), nodes, tracker, report, shown)
+		s, err := r.syncer(ctx, k, ledgers.of(k.Family), around)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +167,7 @@ func (r *run) syncers(ctx context.Context, backend iptables.Backend, kernels []*
 	return list, nil
 }
 
-func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, nodes *nodeCheck, tracker *watcher.Tracker, report *reporter, shown *shown) (*syncer.Syncer, error) {
+func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *syncer.Ledger, around surroundings) (*syncer.Syncer, error) {
 	f := kernel.Family
 	liberal := machine.ConntrackLiberal()
 	counters := r.counters(f, liberal)
@@ -176,18 +185,18 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	}
 	after := aftersync{
 		family:    f,
-		responder: health.New(f, shown.state.Healthy),
+		responder: health.New(f, around.shown.state.Healthy),
 	}
-	progress := shown.progress(f, tracker.View(f))
-	shown.counts.add(kernel)
+	progress := around.shown.progress(f, around.tracker.View(f))
+	around.shown.counts.add(kernel)
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
-	clean := cleanConntrack(ctx, f, countConntrack(shown.status))
+	clean := cleanConntrack(ctx, f, countConntrack(around.shown.status))
 	s := &syncer.Syncer{
 		Family: f,
 		Kernel: kernel,
 		Source: progress,
 		Settings: func(n model.Node) (model.Node, plan.Config, error) {
-			if err := nodes.see(f, n); err != nil {
+			if err := around.nodes.see(f, n); err != nil {
 				return n, plan.Config{}, err
 			}
 			return r.data.settings(n, f, facts)
@@ -195,10 +204,11 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 		Refused: refusedLine,
 		Learn:   func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
 		Report: func(done syncer.Report) {
-			report.sync(done)
+			around.report.sync(done)
 			after.report(done)
 			progress.report(done)
 			clean(done)
+			around.old.report(done)
 		},
 		MinInterval:   r.MinSyncPeriod,
 		RetryInterval: r.SyncPeriod,

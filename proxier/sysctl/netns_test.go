@@ -24,8 +24,8 @@ func machine(t *testing.T) sysctl.Root {
 		}
 		t.Skip(text)
 	}
-	if _, err := os.Stat("/" + sysctl.Liberal); err != nil {
-		t.Skip("needs conntrack: modprobe nf_conntrack")
+	if err := sysctl.LoadConntrack(); err != nil {
+		t.Fatal(err)
 	}
 	return "/"
 }
@@ -77,5 +77,14 @@ func TestTheSizeOfTheTableCannotBeSetInANamespace(t *testing.T) {
 	}
 	if after, _ := root.Read("proc/sys/net/netfilter/nf_conntrack_max"); after != before {
 		t.Errorf("nf_conntrack_max is %d, and was %d", after, before)
+	}
+}
+
+func TestConntrackIsThereOnceItIsLoaded(t *testing.T) {
+	if !machine(t).HasConntrack() {
+		t.Error("there are no settings of conntrack")
+	}
+	if scratch(t, nil).HasConntrack() {
+		t.Error("there are settings of conntrack where there is no file")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -32,6 +33,7 @@ func TestDropIn(t *testing.T) {
 		{"kubeadm's ConfigMap", dropInKubeadm},
 		{"a changed file ends it", dropInChangedFile},
 		{"external IPs switched off", dropInNoExternalIPs},
+		{"after the nftables mode", dropInAfterNFTables},
 		{"read-only sysctls", dropInReadOnly},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, newDropIn(t, path)) })
@@ -143,7 +145,11 @@ func (d *dropIn) sysctls(t *testing.T, want map[string]string) {
 func (d *dropIn) ended(t *testing.T) (int, string) {
 	t.Helper()
 	p := d.running
-	<-p.done
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Fatalf("it does not end; its log:\n%s", &p.log)
+	}
 	d.running = nil
 	return p.cmd.ProcessState.ExitCode(), p.log.String()
 }
@@ -201,6 +207,37 @@ func dropInNoExternalIPs(t *testing.T, d *dropIn) {
 	d.follow(t)
 	if rules := d.rules(t); strings.Contains(rules, "192.168.99.11") || !strings.Contains(rules, "172.30.0.41") {
 		t.Errorf("want rules for the cluster IP and none for the external IP:\n%s", rules)
+	}
+}
+
+// dropInAfterNFTables finds the tables of kube-proxy's nftables mode.
+func dropInAfterNFTables(t *testing.T, d *dropIn) {
+	d.write(t, d.config, d.kubeadm())
+	tables := func() string {
+		out, err := d.Host(lab.Node).Command(strings.NewReader(""), "nft", "list", "tables")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	const made = "add table ip kube-proxy\nadd table ip6 kube-proxy\nadd table inet kube-proxy\n"
+	d.on(t, made, "nft", "-f", "-")
+	d.follow(t)
+	d.awaitLog(t, "mode nftables")
+	if left := tables(); strings.Contains(left, "table ip kube-proxy") || strings.Contains(left, "ip6 kube-proxy") || !strings.Contains(left, "inet kube-proxy") {
+		t.Errorf("want the table of somebody else alone:\n%s", left)
+	}
+	d.stop(t)
+	d.on(t, made, "nft", "-f", "-")
+	d.exec(t, d.program, "--config="+d.config, "--cleanup")
+	if code, log := d.ended(t); code != 0 || !strings.Contains(log, "removed table ip kube-proxy") {
+		t.Errorf("--cleanup: exit status %d, want 0, and a word about the table:\n%s", code, log)
+	}
+	if left := tables(); strings.Contains(left, "table ip kube-proxy") || !strings.Contains(left, "inet kube-proxy") {
+		t.Errorf("after --cleanup, want the table of somebody else alone:\n%s", left)
+	}
+	if rules := d.rules(t); strings.Contains(rules, "KUBE-SERVICES") {
+		t.Errorf("--cleanup left rules:\n%s", rules)
 	}
 }
 
