@@ -35,6 +35,7 @@ func TestDropIn(t *testing.T) {
 		{"external IPs switched off", dropInNoExternalIPs},
 		{"after the nftables mode", dropInAfterNFTables},
 		{"read-only sysctls", dropInReadOnly},
+		{"a node without IPv6", dropInWithoutIPv6},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, newDropIn(t, path)) })
 	}
@@ -254,7 +255,7 @@ func dropInReadOnly(t *testing.T, d *dropIn) {
 	argv := []string{d.program, "--config=" + d.config, "--hostname-override=" + nodeName}
 	d.exec(t, readOnly(argv...)...)
 	code, log := d.ended(t)
-	for _, part := range []string{"nf_conntrack_tcp_timeout_established", "read-only", "--init-only", "--conntrack-tcp-timeout-established=0"} {
+	for _, part := range []string{"nf_conntrack_tcp_timeout_established", "read-only", "--init-only", "--conntrack-tcp-timeout-established=0", "route_localnet", "--iptables-localhost-nodeports=false"} {
 		if code != 1 || !strings.Contains(log, part) {
 			t.Errorf("exit status %d, want 1, and the log does not contain %q:\n%s", code, part, log)
 		}
@@ -269,4 +270,30 @@ func dropInReadOnly(t *testing.T, d *dropIn) {
 	}
 	d.exec(t, readOnly(argv...)...)
 	d.awaitLog(t, `"Synced" family="ipv4"`, `"Synced" family="ipv6"`)
+}
+
+// dropInWithoutIPv6 has settings that want IPv6 where there is none.
+func dropInWithoutIPv6(t *testing.T, d *dropIn) {
+	if err := d.Host(lab.Node).Sysctl("ipv6/conf/all/disable_ipv6", "1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, from, to string
+		says           string
+	}{
+		{"the node is said to be IPv6", "bindAddress: 0.0.0.0", "bindAddress: fd00::1", "this node is ipv6"},
+		{"the pods are", "clusterCIDR: 10.180.0.0/16", "clusterCIDR: fd00::/48", "fd00::/48 is ipv6, but this node is ipv4"},
+	} {
+		d.write(t, d.config, strings.Replace(d.kubeadm(), test.from, test.to, 1))
+		d.exec(t, d.program, "--config="+d.config, "--hostname-override="+nodeName)
+		if code, log := d.ended(t); code != 1 || !strings.Contains(log, test.says) {
+			t.Errorf("%s: exit status %d, want 1 and %q:\n%s", test.name, code, test.says, log)
+		}
+		if rules := d.rules(t); strings.Contains(rules, "web") {
+			t.Errorf("%s: rules were written:\n%s", test.name, rules)
+		}
+	}
+	d.write(t, d.config, d.kubeadm())
+	d.exec(t, d.program, "--config="+d.config, "--hostname-override="+nodeName)
+	d.awaitLog(t, `"Synced" family="ipv4"`, `"Family is not served" family="ipv6"`)
 }

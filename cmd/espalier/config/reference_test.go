@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ var kubeProxy = flag.String("kube-proxy", "", "a kube-proxy 1.37.2, to record an
 //	unshare -n kube-proxy ARGUMENTS --write-config-to OUT
 //
 // by "go test ./cmd/espalier/config -run TestLikeKubeProxy -kube-proxy PATH". For each case there is the phase in which it
-// gave up, or the lines of OUT that differ from those without any arguments, which are the file "defaults".
+// gave up, or how OUT differs from the one without any arguments, which is the file "defaults".
 const recorded = "testdata/kube-proxy-1.37.2.txtar"
 
 // The phases in which a command line can fail: its syntax; reading the file, and the gates; logging; all the rest.
@@ -101,29 +102,38 @@ func theirs(t *testing.T, args []string, write bool) outcome {
 	return ""
 }
 
-// against returns the lines that differ from those of another configuration.
+// against returns how it differs from another configuration: lines that are gone begin with -, those that are new with +.
 func (o outcome) against(defaults outcome) string {
 	if strings.HasPrefix(string(o), "fails: ") {
 		return string(o)
 	}
-	had := map[string]bool{}
-	section := ""
-	for line := range strings.Lines(string(defaults)) {
-		section = sectionOf(line, section)
-		had[section+line] = true
-	}
+	before, after := defaults.lines(), o.lines()
 	var out strings.Builder
-	section = ""
-	for line := range strings.Lines(string(o)) {
-		section = sectionOf(line, section)
-		if !had[section+line] {
-			fmt.Fprintf(&out, "%s%s", section, line)
+	for _, line := range before {
+		if !slices.Contains(after, line) {
+			fmt.Fprint(&out, "- ", line)
+		}
+	}
+	for _, line := range after {
+		if !slices.Contains(before, line) {
+			fmt.Fprint(&out, "+ ", line)
 		}
 	}
 	if out.Len() == 0 {
 		return "as the defaults\n"
 	}
 	return out.String()
+}
+
+// lines returns the lines, each with the top-level key that it belongs to.
+func (o outcome) lines() []string {
+	var all []string
+	section := ""
+	for line := range strings.Lines(string(o)) {
+		section = sectionOf(line, section)
+		all = append(all, section+line)
+	}
+	return all
 }
 
 // sectionOf keeps the top-level key in front of its fields, so that a line shows what it belongs to.

@@ -216,7 +216,7 @@ func withFileRows() []row {
 		beside("vmodule comes first", "--vmodule=b=3,c=4", "logging: {vmodule: [{filePattern: a, verbosity: 1}]}"),
 		// kube-proxy loses splitStream of the file.
 		differently(beside("split stream", "", "featureGates: {LoggingAlphaOptions: true}\nlogging: {options: {text: {splitStream: true, infoBufferSize: 64Ki}}}"),
-			"[featureGates] featureGates:\n[featureGates]   LoggingAlphaOptions: true\n[logging]       infoBufferSize: 64Ki\n[logging]       splitStream: true\n", ""),
+			"+ [featureGates] featureGates:\n+ [featureGates]   LoggingAlphaOptions: true\n+ [logging]       infoBufferSize: 64Ki\n+ [logging]       splitStream: true\n", ""),
 	}
 }
 
