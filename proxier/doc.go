@@ -15,6 +15,7 @@
 //	iptables    Save, Restore, backends, probes, Cleanup: all processes are started here
 //	generation  whether somebody else wrote to the tables
 //	nfacct      counters of the kernel that rules name
+//	sysctl      settings of the kernel: conntrack, route_localnet
 //	health      answers probes, and at the health-check node ports of Services
 //	conntrack   deletes UDP connections that no rule would make any more
 //	status      metrics and the status page, made of the syncers' Reports
@@ -62,6 +63,14 @@
 // 2026-11: The filter table has inner chains with the prefixes KUBE-SVC-, KUBE-EXT-, KUBE-FW-, KUBE-SVL- and
 // KUBE-SEP- too. kube-proxy sweeps such chains from the nat table only; after a takeover by it, those in filter
 // stay behind unused until cleanup.
+//
+// 2026-11: One configuration. Flags and kube-proxy's file are resolved into one checked value (cmd/espalier/config), with
+// kube-proxy's types, so that nothing has to be said twice, and what came of 200 inputs could be compared with what
+// kube-proxy makes of them. A least time between writes is obeyed only if somebody gave one: kube-proxy's second is for its
+// own price of a write.
+//
+// 2026-11: route_localnet is set after the rule that guards it, not at the start; whether it can be set is found out at the
+// start. What kube-proxy's nftables mode left is deleted after our rules are there, not before.
 //
 // 2026-11: A Planner remembers prints of chains, not their rules: two 64-bit hashes. A whole sync plans anew, into
 // a new Planner, so nothing that a Planner remembers outlives the knowledge of what the kernel holds.
