@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite what the golden files expect")
 
 // quiet is a program whose logging is what it is in a test.
 func quiet() program {
-	return program{setUpLogging: func(*logsapi.LoggingConfiguration, featuregate.FeatureGate) error { return nil }}
+	return program{setUp: func(*logsapi.LoggingConfiguration, featuregate.FeatureGate) error { return nil }}
 }
 
 // execute runs the command line in this process.

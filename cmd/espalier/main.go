@@ -27,7 +27,7 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	p := program{setUpLogging: setUpLogging}
+	p := program{setUp: setUp}
 	if filepath.Base(os.Args[0]) == kubeProxy {
 		cmd := p.kubeProxyCommand()
 		cmd.SetContext(ctx)

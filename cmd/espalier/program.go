@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	clientfeatures "k8s.io/client-go/features"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/featuregate"
 	"k8s.io/component-base/logs"
@@ -23,11 +24,12 @@ const kubeProxy = "kube-proxy"
 
 // program is what the commands may touch of this process, so that a test can replace it.
 type program struct {
-	// setUpLogging is called once.
-	setUpLogging func(*logsapi.LoggingConfiguration, featuregate.FeatureGate) error
+	// setUp is called once, for what is the whole process's: its log, and how client-go behaves.
+	setUp func(*logsapi.LoggingConfiguration, featuregate.FeatureGate) error
 }
 
-func setUpLogging(c *logsapi.LoggingConfiguration, gates featuregate.FeatureGate) error {
+func setUp(c *logsapi.LoggingConfiguration, gates featuregate.FeatureGate) error {
+	clientfeatures.ReplaceFeatureGates(clientGates{gates})
 	logs.InitLogs() // what others write with package log goes to the log, too
 	return logsapi.ValidateAndApply(c, gates)
 }
@@ -96,7 +98,7 @@ func (p program) perform(ctx context.Context, flags *config.Flags, fs *pflag.Fla
 	if err != nil {
 		return fmt.Errorf("load the configuration: %w", err)
 	}
-	if err := p.setUpLogging(loaded.Logging(), loaded.Gates()); err != nil {
+	if err := p.setUp(loaded.Logging(), loaded.Gates()); err != nil {
 		return fmt.Errorf("set up logging: %w", err)
 	}
 	cliflag.PrintFlags(fs)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ func TestDropIn(t *testing.T) {
 		{"a changed file ends it", dropInChangedFile},
 		{"external IPs switched off", dropInNoExternalIPs},
 		{"after the nftables mode", dropInAfterNFTables},
+		{"gates of the client", dropInClientGates},
 		{"read-only sysctls", dropInReadOnly},
 		{"a node without IPv6", dropInWithoutIPv6},
 	} {
@@ -44,6 +46,7 @@ func TestDropIn(t *testing.T) {
 // dropIn is a site with an API server on the loopback interface of its node.
 type dropIn struct {
 	*site
+	server             *kubetest.Server
 	config, kubeconfig string
 }
 
@@ -59,6 +62,7 @@ func newDropIn(t *testing.T, path string) *dropIn {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
+	d.server = server
 	name, protocol, port := "http", corev1.ProtocolTCP, int32(80)
 	server.Apply(
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Status: corev1.NodeStatus{
@@ -239,6 +243,24 @@ func dropInAfterNFTables(t *testing.T, d *dropIn) {
 	}
 	if rules := d.rules(t); strings.Contains(rules, "KUBE-SERVICES") {
 		t.Errorf("--cleanup left rules:\n%s", rules)
+	}
+}
+
+// dropInClientGates switches streaming lists off, by a gate that client-go asks for.
+func dropInClientGates(t *testing.T, d *dropIn) {
+	streamed := func() bool {
+		return slices.ContainsFunc(d.server.Requests(), func(r kubetest.Request) bool { return r.Query.Get("sendInitialEvents") == "true" })
+	}
+	d.write(t, d.config, d.kubeadm()+"featureGates: {WatchListClient: false}\n")
+	d.follow(t)
+	if streamed() {
+		t.Error("lists are streamed, although WatchListClient is false")
+	}
+	d.stop(t)
+	d.write(t, d.config, d.kubeadm())
+	d.follow(t)
+	if !streamed() {
+		t.Error("lists are not streamed, although WatchListClient is not said to be false")
 	}
 }
 

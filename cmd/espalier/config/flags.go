@@ -98,7 +98,7 @@ func (f *Flags) AddRules(fs *pflag.FlagSet) {
 	fs.Var((*address)(&c.BindAddress), "bind-address",
 		"The node's address, where it is not the one of the Node object. Nothing is bound to it.")
 	fs.Var(cliflag.NewMapStringBool(&c.FeatureGates), "feature-gates",
-		"Feature gates of Kubernetes "+KubernetesVersion+", as NAME=true|false,... All names are known; of effect are AllowServiceExternalIPs, and those of logging and of status pages.")
+		"Feature gates of Kubernetes "+KubernetesVersion+", as NAME=true|false,... All names are known; of effect are AllowServiceExternalIPs, and those of logging, of the client and of status pages.")
 	fs.StringVar(&f.backend, "iptables-backend", f.backend,
 		"Which iptables to program: nft, legacy or auto (the one that the kubelet and the rules of this node use).")
 }

@@ -13,9 +13,10 @@ import (
 //go:embed gates.txt
 var gateList string
 
-// The gates that mean something here. Those of logging, and ContextualLogging, are for component-base.
+// The gates that mean something here. Those of logging are for component-base, those of clients for client-go.
 var gatesWithEffect = []featuregate.Feature{
 	allowServiceExternalIPs, "ComponentFlagz", "ComponentStatusz", "ContextualLogging", "LoggingAlphaOptions", "LoggingBetaOptions",
+	"ClientsAllowCARotation", "ClientsAllowTLSCacheGC", "WatchListClient",
 	"AllAlpha", "AllBeta", // switch some of these
 }
 
