@@ -264,15 +264,16 @@ func dropInClientGates(t *testing.T, d *dropIn) {
 	}
 }
 
-// dropInReadOnly runs it where sysctls cannot be written, as in a container without privileges: an init container with
-// --init-only has to come first.
+// dropInReadOnly runs it with CAP_NET_ADMIN alone, and where sysctls cannot be written, as in a container without further
+// privileges: an init container with --init-only has to come first.
 func dropInReadOnly(t *testing.T, d *dropIn) {
 	d.write(t, d.config, d.kubeadm())
 	readOnly := func(argv ...string) []string {
-		return append([]string{"unshare", "--mount", "sh", "-c", `mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec "$@"`, "sh"}, argv...)
+		return append([]string{"unshare", "--mount", "sh", "-c", `mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec "$@"`, "sh",
+			"setpriv", "--inh-caps=-all,+net_admin", "--bounding-set=-all,+net_admin"}, argv...)
 	}
 	if out, err := exec.Command("unshare", readOnly("true")[1:]...).CombinedOutput(); err != nil {
-		cannot(t, "mount /proc/sys read-only: "+string(out))
+		cannot(t, "mount /proc/sys read-only, and give up privileges: "+string(out))
 	}
 	argv := []string{d.program, "--config=" + d.config, "--hostname-override=" + nodeName}
 	d.exec(t, readOnly(argv...)...)
