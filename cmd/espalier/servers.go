@@ -27,7 +27,7 @@ type shown struct {
 func (r *run) show(tracker *watcher.Tracker, report *reporter, flags *pflag.FlagSet) *shown {
 	shown := &shown{state: health.NewState(2 * r.SyncPeriod)}
 	facts := status.Facts{
-		Version: version, Node: r.NodeName,
+		Version: kubernetesVersion(), Node: r.NodeName,
 		Health: shown.state.Families,
 		Events: func() (uint64, uint64) {
 			e := tracker.Events()
