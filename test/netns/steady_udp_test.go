@@ -3,8 +3,6 @@ package netns
 import (
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,10 +18,7 @@ import (
 // conntrack never expire, go where a new client would go.
 func TestUDPClients(t *testing.T) {
 	needNamespaces(t)
-	path := filepath.Join(t.TempDir(), "espalier")
-	if out, err := exec.Command("go", "build", "-o", path, "espalier/cmd/espalier").CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
+	path := build(t, "espalier")
 	for _, b := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
 		for _, f := range ipproto.Families {
 			t.Run(b.String()+"/"+f.String(), func(t *testing.T) {
