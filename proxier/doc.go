@@ -33,6 +33,8 @@
 //
 //	dump     source → plan.Plan → delta.Between(nothing) → print
 //	run      source → Tracker → Planner → Batch → Restore; and again; beside it, what changed → conntrack
+//	diff     Save, plan.Plan → delta.Between → Show
+//	explain  Save, or source → plan.Plan → trace.Walk → print
 //	cleanup  Save → delta.Removal → Restore
 //
 // The path of one change: the source converts the object and gives it to the Tracker, which compares it with what

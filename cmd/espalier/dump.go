@@ -67,28 +67,14 @@ func (d *dump) run(ctx context.Context, fs *pflag.FlagSet, stdin io.Reader, stdo
 	if d.output != "restore" && d.output != "stats" {
 		return fmt.Errorf("--output: %q is unknown; want restore or stats", d.output)
 	}
-	loaded, err := d.flags.Load(fs)
+	cfg, err := checked(d.flags, fs, stderr)
 	if err != nil {
 		return err
 	}
-	cfg, err := loaded.Check()
+	rules, err := planned(ctx, cfg, family, kernelFacts{liberal: machine.ConntrackLiberal()}, stdin, stderr)
 	if err != nil {
 		return err
 	}
-	for _, n := range cfg.Notes {
-		fmt.Fprintf(stderr, "note: %s\n", n)
-	}
-	snapshot, err := read(ctx, cfg, family, stdin, stderr)
-	if err != nil {
-		return err
-	}
-	node, wish, err := dataPlane{cfg.Rules}.settings(snapshot.Node, family, kernelFacts{liberal: machine.ConntrackLiberal()})
-	if err != nil {
-		return err
-	}
-	snapshot.Node = node
-	rules, problems := plan.Plan(snapshot, wish)
-	warn(stderr, problems)
 	if d.output == "stats" {
 		return printStats(stdout, rules)
 	}
@@ -97,6 +83,38 @@ func (d *dump) run(ctx context.Context, fs *pflag.FlagSet, stdin io.Reader, stdo
 		return fmt.Errorf("print %s rules: %w", family, err)
 	}
 	return nil
+}
+
+// checked makes a configuration of the flags, and tells what is odd about them.
+func checked(flags *config.Flags, fs *pflag.FlagSet, stderr io.Writer) (config.Config, error) {
+	loaded, err := flags.Load(fs)
+	if err != nil {
+		return config.Config{}, err
+	}
+	cfg, err := loaded.Check()
+	if err != nil {
+		return config.Config{}, err
+	}
+	for _, n := range cfg.Notes {
+		fmt.Fprintf(stderr, "note: %s\n", n)
+	}
+	return cfg, nil
+}
+
+// planned takes one look at the source, and returns the rules for it.
+func planned(ctx context.Context, cfg config.Config, f ipproto.Family, facts kernelFacts, stdin io.Reader, stderr io.Writer) (ruleset.Ruleset, error) {
+	snapshot, err := read(ctx, cfg, f, stdin, stderr)
+	if err != nil {
+		return nil, err
+	}
+	node, wish, err := dataPlane{cfg.Rules}.settings(snapshot.Node, f, facts)
+	if err != nil {
+		return nil, err
+	}
+	snapshot.Node = node
+	rules, problems := plan.Plan(snapshot, wish)
+	warn(stderr, problems)
+	return rules, nil
 }
 
 // read takes one look at the source.

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -35,10 +36,26 @@ func main() {
 	}
 	err := p.command().ExecuteContext(ctx)
 	klog.Flush()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "error: %v\n", indent(err))
-		os.Exit(1)
+	if status, text := ending(err); status != 0 {
+		fmt.Fprint(os.Stderr, text)
+		os.Exit(status)
 	}
+}
+
+// ending is the status that the process ends with after an error, and what it says.
+func ending(err error) (status int, text string) {
+	e, ok := errors.AsType[*exit](err)
+	switch {
+	case err == nil:
+		return 0, ""
+	case ok && e.err == nil:
+		return e.status, ""
+	case ok:
+		status = e.status
+	default:
+		status = 1
+	}
+	return status, fmt.Sprintf("error: %v\n", indent(err))
 }
 
 // indent keeps several errors apart.
@@ -70,7 +87,7 @@ Without a command it does what "espalier run" does. Called by the name kube-prox
 	root.SetGlobalNormalizationFunc(dashes)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(run)
-	for _, cmd := range []*cobra.Command{dumpCommand(), cleanupCommand(), benchCommand()} {
+	for _, cmd := range []*cobra.Command{dumpCommand(), diffCommand(), explainCommand(), cleanupCommand(), benchCommand()} {
 		addLogFlags(cmd.Flags())
 		root.AddCommand(cmd)
 	}

@@ -54,6 +54,7 @@ func (s *show) chain(c ruleset.Chain) {
 	now, is := s.after[c]
 	note := ""
 	switch {
+	case !ruleset.Owned(c): // the built-in ones are not listed as long as nobody used their table
 	case !was:
 		note = ", a new chain"
 	case !is:

@@ -62,6 +62,7 @@ func TestSteady(t *testing.T) {
 				{"cold start", steadyColdStart},
 				{"a Service is refused and its line is named", refusedByLine},
 				{"a Service is refused and only the COMMIT is named", refusedByCommit},
+				{"nothing differs", nothingToDiffer},
 				{"the kernel lacks recent", lacking(iptables.Recent)},
 				{"the kernel lacks statistic", lacking(iptables.Statistic)},
 				{"the kernel lacks addrtype", lacking(iptables.AddrType)},
