@@ -8,8 +8,7 @@ import (
 	"espalier/proxier/model"
 )
 
-// equalSlice reports whether both describe the same endpoints of the same Service under the same name. When that
-// came about makes no difference.
+// equalSlice reports whether both describe the same endpoints of the same Service under the same name.
 func equalSlice(a, b *model.Slice) bool {
 	if a == nil || b == nil {
 		return a == b

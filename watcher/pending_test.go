@@ -62,10 +62,6 @@ func TestEligibilityWakesNobody(t *testing.T) {
 }
 
 func TestTriggers(t *testing.T) {
-	at := func(s *model.Slice, t time.Time) *model.Slice {
-		s.Trigger = t
-		return s
-	}
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		time.Sleep(time.Minute)
@@ -82,22 +78,22 @@ func TestTriggers(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}
-		tracker.SetSlice(at(slice("web-1", web, "10.128.0.1"), now))
+		tracker.SetSliceSince(slice("web-1", web, "10.128.0.1"), now)
 		taken("another time is no change")
-		tracker.SetSlice(at(slice("web-1", web, "10.128.0.2"), now))
-		tracker.SetSlice(at(slice("web-1", web, "10.128.0.3"), now.Add(time.Second)))
+		tracker.SetSliceSince(slice("web-1", web, "10.128.0.2"), now)
+		tracker.SetSliceSince(slice("web-1", web, "10.128.0.3"), now.Add(time.Second))
 		tracker.SetSlice(slice("web-2", web, "10.128.0.4"))
 		taken("two changes say when", now, now.Add(time.Second))
 		taken("they are told once")
-		tracker.SetSlice(at(slice("web-1", web, "10.128.0.1"), start))
+		tracker.SetSliceSince(slice("web-1", web, "10.128.0.1"), start)
 		taken("what happened before the Tracker existed says nothing about it")
-		tracker.SetSlice(at(slice("api-1", api, "10.128.0.9"), now))
+		tracker.SetSliceSince(slice("api-1", api, "10.128.0.9"), now)
 		taken("nor do slices of a Service that does not exist")
-		tracker.SetSlice(at(slice("web-1", web, "10.128.0.5"), now))
+		tracker.SetSliceSince(slice("web-1", web, "10.128.0.5"), now)
 		tracker.DeleteSlice(model.SliceName{Namespace: "shop", Name: "web-2"})
 		taken("a slice that goes takes the others of its Service along")
 		for i := range 3 * maxTriggers {
-			tracker.SetSlice(at(slice("web-1", web, "10.128.1."+string(rune('1'+i%2))), now))
+			tracker.SetSliceSince(slice("web-1", web, "10.128.1."+string(rune('1'+i%2))), now)
 		}
 		if _, stamp := mustSnapshot(t, v); len(stamp.Triggers) != maxTriggers {
 			t.Errorf("%d times, want them to be bounded", len(stamp.Triggers))

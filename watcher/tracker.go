@@ -62,10 +62,15 @@ func (t *Tracker) DeleteService(name model.ServiceName) {
 
 // SetSlice stores an EndpointSlice in place of the one with the same name, even if that one belonged to
 // another Service or family, which then lose its endpoints.
-func (t *Tracker) SetSlice(s *model.Slice) {
+func (t *Tracker) SetSlice(s *model.Slice) { t.SetSliceSince(s, time.Time{}) }
+
+// SetSliceSince is SetSlice for a slice of which it is known when that happened in the cluster because of which it was
+// written; zero: it is not. If the slice changed, and that happened after the Tracker was made, it is told in the next
+// Stamp. It is not kept.
+func (t *Tracker) SetSliceSince(s *model.Slice, trigger time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.setSlice(s, time.Now())
+	t.setSlice(s, trigger, time.Now())
 }
 
 // DeleteSlice forgets an EndpointSlice. Deleting what is not there does nothing.
@@ -133,7 +138,7 @@ func (t *Tracker) Replace(s State) {
 		}
 	}
 	for _, slice := range s.Slices {
-		t.setSlice(slice, now)
+		t.setSlice(slice, time.Time{}, now)
 	}
 }
 
@@ -195,7 +200,7 @@ func (t *Tracker) setService(name model.ServiceName, perFamily []*model.Service,
 	}
 }
 
-func (t *Tracker) setSlice(s *model.Slice, now time.Time) {
+func (t *Tracker) setSlice(s *model.Slice, trigger, now time.Time) {
 	t.events.Slices++
 	old := t.slices[s.Name]
 	if equalSlice(old, s) {
@@ -206,8 +211,8 @@ func (t *Tracker) setSlice(s *model.Slice, now time.Time) {
 		old = nil
 	}
 	t.slices[s.Name] = s
-	if s.Trigger.After(t.created) {
-		t.cluster(s.Family).triggered(s.Service, s.Trigger)
+	if trigger.After(t.created) {
+		t.cluster(s.Family).triggered(s.Service, trigger)
 	}
 	t.cluster(s.Family).setSlice(old, s, now)
 }

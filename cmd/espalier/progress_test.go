@@ -29,10 +29,10 @@ func setService(t *watcher.Tracker, ip string) {
 }
 
 func setSlice(t *watcher.Tracker, addr string) {
-	t.SetSlice(&model.Slice{
+	t.SetSliceSince(&model.Slice{
 		Name: model.SliceName{Namespace: "shop", Name: "web-1"}, Service: model.ServiceName{Namespace: "shop", Name: "web"}, Family: ipproto.IPv4,
-		Addresses: []model.SliceAddress{{Addr: netip.MustParseAddr(addr)}}, Trigger: time.Now(),
-	})
+		Addresses: []model.SliceAddress{{Addr: netip.MustParseAddr(addr)}},
+	}, time.Now())
 }
 
 // A change that arrives while a sync works is not served by its success, and one that a failed sync took is still to

@@ -2,7 +2,6 @@ package model
 
 import (
 	"net/netip"
-	"time"
 
 	"espalier/proxier/ipproto"
 )
@@ -19,9 +18,6 @@ type Slice struct {
 	Family    ipproto.Family
 	Ports     []SlicePort
 	Addresses []SliceAddress
-	// Trigger is when that happened because of which the slice was written last, by the control plane's clock; zero:
-	// unknown.
-	Trigger time.Time
 }
 
 // SlicePort is one port of an EndpointSlice, the port on which the endpoints listen.

@@ -3,7 +3,6 @@ package convert
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -58,20 +57,7 @@ func Slice(s *discoveryv1.EndpointSlice, o Options) (*model.Slice, []model.Probl
 		}
 	}
 	m.Addresses = slices.Clip(m.Addresses)
-	m.Trigger = trigger(s.Annotations[corev1.EndpointsLastChangeTriggerTime])
 	return m, r.problems
-}
-
-// trigger reads a time. No more than a measurement depends on it, so that nonsense is as good as nothing.
-func trigger(text string) time.Time {
-	if text == "" {
-		return time.Time{}
-	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return time.Time{}
-	}
-	return t.UTC()
 }
 
 // slicePorts returns the usable ports in the order of the object.

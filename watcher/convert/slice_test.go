@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -205,23 +204,6 @@ func TestSlice(t *testing.T) {
 				t.Errorf("slice %v of Service %v", got.Name, got.Service)
 			}
 		})
-	}
-}
-
-func TestSliceSaysWhatTriggeredIt(t *testing.T) {
-	at := time.Date(2026, 8, 1, 10, 0, 0, 7, time.UTC)
-	for text, want := range map[string]time.Time{
-		"2026-08-01T10:00:00.000000007Z":      at,
-		"2026-08-01T12:00:00.000000007+02:00": at,
-		"":                                    {},
-		"yesterday":                           {},
-	} {
-		s, problems := Slice(with(sliceOf("10.0.0.1"), func(s *discoveryv1.EndpointSlice) {
-			s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: text}
-		}), Options{})
-		if len(problems) > 0 || !s.Trigger.Equal(want) {
-			t.Errorf("%q: %v, problems %v; want %v and none", text, s.Trigger, problems, want)
-		}
 	}
 }
 

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -29,22 +30,30 @@ func serviceSink(c Config) *sink[model.ServiceName, []*model.Service] {
 	return s
 }
 
+// change is a slice with the time because of which it is as it is; the zero time is no time. The Tracker, which
+// keeps the slice, does not keep the time.
+type change struct {
+	slice   *model.Slice
+	trigger time.Time
+}
+
 // sliceSink passes EndpointSlices to the Tracker.
-func sliceSink(c Config) *sink[model.SliceName, *model.Slice] {
-	s := newSink[model.SliceName, *model.Slice]()
+func sliceSink(c Config) *sink[model.SliceName, change] {
+	s := newSink[model.SliceName, change]()
 	options := convert.Options{NodeName: c.NodeName}
-	s.read = func(obj any) (it item[model.SliceName, *model.Slice], err error) {
+	s.read = func(obj any) (it item[model.SliceName, change], err error) {
 		o, ok := obj.(*discoveryv1.EndpointSlice)
 		if !ok {
 			return it, fmt.Errorf("the API server sent a %T for an EndpointSlice", obj)
 		}
 		it.key = model.SliceName{Namespace: o.Namespace, Name: o.Name}
-		it.value, it.problems = convert.Slice(o, options)
-		it.serve = it.value != nil
+		it.value.trigger = convert.Trigger(o)
+		it.value.slice, it.problems = convert.Slice(o, options)
+		it.serve = it.value.slice != nil
 		return it, nil
 	}
 	s.object = func(n model.SliceName) string { return "EndpointSlice " + n.Namespace + "/" + n.Name }
-	s.set = func(_ model.SliceName, slice *model.Slice) { c.Tracker.SetSlice(slice) }
+	s.set = func(_ model.SliceName, is change) { c.Tracker.SetSliceSince(is.slice, is.trigger) }
 	s.remove = c.Tracker.DeleteSlice
 	return s
 }
