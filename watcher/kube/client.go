@@ -92,12 +92,18 @@ type clients struct {
 	core, discovery rest.Interface
 }
 
+// ShareLimit lets all clients that are made of the config from now on share its limit of requests, and returns it.
+func ShareLimit(c *rest.Config) *rest.Config {
+	if c.RateLimiter == nil && c.QPS > 0 && c.Burst > 0 {
+		c.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(c.QPS, c.Burst)
+	}
+	return c
+}
+
 func newClients(base *rest.Config) (clients, error) {
 	shared := rest.CopyConfig(base)
 	shared.NegotiatedSerializer = serializer.NewCodecFactory(newScheme()).WithoutConversion()
-	if shared.RateLimiter == nil && shared.QPS > 0 && shared.Burst > 0 {
-		shared.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(shared.QPS, shared.Burst)
-	}
+	ShareLimit(shared)
 	connection, err := rest.HTTPClientFor(shared)
 	if err != nil {
 		return clients{}, fmt.Errorf("connect to API server %q: %w", base.Host, err)

@@ -43,13 +43,17 @@ func (s *Server) list(w http.ResponseWriter, k kind, q query, m media) {
 }
 
 // watch sends changes until the client leaves, the time is over or the connection is cut.
-func (s *Server) watch(w http.ResponseWriter, r *http.Request, k kind, q query, m media, cut <-chan struct{}) {
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, k kind, q query, m media, garble bool, pause func(), e ends) {
 	stream := s.codec.stream(w, m)
 	version := q.since
 	if q.stream || version == 0 {
 		var objects []runtime.Object
 		objects, version = s.store.list(k.resource)
-		for _, o := range objects {
+		for i, o := range objects {
+			if i == len(objects)/2 {
+				stream.flush()
+				pause()
+			}
 			if q.matches(o) {
 				stream.send(watch.Added, o)
 			}
@@ -74,6 +78,10 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k kind, q query, 
 			version = e.version
 		}
 		seen = next
+		if garble && len(news) > 0 {
+			stream.garble()
+			return
+		}
 		stream.flush()
 		select {
 		case <-more:
@@ -81,8 +89,10 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k kind, q query, 
 			return
 		case <-r.Context().Done():
 			return
-		case <-cut:
-			panic(http.ErrAbortHandler) // which closes the connection in the middle of the answer
+		case <-e.end:
+			return
+		case <-e.cut:
+			abort()
 		}
 	}
 }

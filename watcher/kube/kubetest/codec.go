@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,7 +49,7 @@ func (c codec) encode(m media, o runtime.Object) ([]byte, error) {
 
 func newCodec() codec {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, eventsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			panic(err) // cannot happen to an empty scheme
 		}
@@ -69,6 +71,9 @@ func (c codec) negotiate(accept string, jsonOnly bool) media {
 
 // refuse answers with an error.
 func (c codec) refuse(w http.ResponseWriter, status *metav1.Status) {
+	if d := status.Details; d != nil && d.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(d.RetryAfterSeconds)))
+	}
 	c.write(w, int(status.Code), c.json, status)
 }
 
@@ -106,6 +111,12 @@ func (s *stream) send(t watch.EventType, o runtime.Object) {
 		return
 	}
 	_ = s.events.Encode(&metav1.WatchEvent{Type: string(t), Object: runtime.RawExtension{Raw: object}})
+}
+
+// garble sends a frame of the right length for protobuf, and a line for JSON, in which there is no event.
+func (s *stream) garble() {
+	_, _ = s.buffer.WriteString("\x00\x00\x00\x06k8s\x00!!{]\n")
+	s.flush()
 }
 
 func (s *stream) flush() {

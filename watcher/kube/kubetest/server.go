@@ -2,8 +2,8 @@ package kubetest
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,7 +31,9 @@ type Server struct {
 	mu        sync.Mutex
 	behaviour Behaviour
 	requests  []Request
+	events    []*eventsv1.Event
 	cut       chan struct{} // closed to cut all watches
+	end       chan struct{} // closed to end all watches
 	asked     chan struct{} // closed at each request
 }
 
@@ -41,11 +44,17 @@ type Behaviour struct {
 	IgnoreSelectors bool
 	// Refuse returns the error to answer a request with, or nil.
 	Refuse func(Request) *metav1.Status
+	// Pause returns a channel for which the answer to a request waits, in the middle of the initial objects, until it
+	// is closed; or nil.
+	Pause func(Request) <-chan struct{}
+	// Garble: an event of a watch is followed by bytes that are none.
+	Garble bool
 }
 
 // Request is a request that the server got.
 type Request struct {
-	Verb     string // "list" or "watch"
+	Verb     string // "list" or "watch"; of Events "create" or "patch"
+	Group    string // of the API; empty: core
 	Resource string // "services"
 	Query    url.Values
 	Header   http.Header
@@ -71,9 +80,20 @@ func Start() *Server {
 	return s
 }
 
+// StartTLS starts a server that speaks HTTP/2 over TLS, as the real one does, and returns what a client needs to trust
+// it, in PEM.
+func StartTLS() (s *Server, ca []byte) {
+	s = New()
+	s.http = httptest.NewUnstartedServer(s)
+	s.http.EnableHTTP2 = true
+	s.http.StartTLS()
+	s.URL = s.http.URL
+	return s, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
+}
+
 // New returns a server that listens nowhere: its ServeHTTP answers whatever is brought to it.
 func New() *Server {
-	return &Server{store: newStore(), codec: newCodec(), cut: make(chan struct{}), asked: make(chan struct{})}
+	return &Server{store: newStore(), codec: newCodec(), cut: make(chan struct{}), end: make(chan struct{}), asked: make(chan struct{})}
 }
 
 // Close cuts all connections and stops the server.
@@ -131,6 +151,14 @@ func (s *Server) Cut() {
 	s.cut = make(chan struct{})
 }
 
+// End ends all watches that are open, as the real server does when their time is over.
+func (s *Server) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.end)
+	s.end = make(chan struct{})
+}
+
 // Requests returns the requests up to now.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
@@ -181,8 +209,14 @@ func Forbid(verb, resource string) func(Request) *metav1.Status {
 
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events") {
-		echo(w, r)
+	if namespace, name, ok := eventPath(r.URL.Path); ok && (r.Method == http.MethodPost || r.Method == http.MethodPatch) {
+		request := Request{Verb: "create", Group: eventsv1.GroupName, Resource: "events", Query: r.URL.Query(), Header: r.Header}
+		if r.Method == http.MethodPatch {
+			request.Verb = "patch"
+		}
+		if _, _, ok := s.admit(w, request); ok {
+			s.writeEvent(w, r, namespace, name)
+		}
 		return
 	}
 	kind, ok := kindAt(r.URL.Path)
@@ -190,12 +224,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.codec.refuse(w, Refusal(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource"))
 		return
 	}
-	request := Request{Verb: "list", Resource: kind.resource, Query: r.URL.Query(), Header: r.Header}
+	request := Request{Verb: "list", Group: kind.group(), Resource: kind.resource, Query: r.URL.Query(), Header: r.Header}
 	if request.Query.Get("watch") == "true" || request.Query.Get("watch") == "1" {
 		request.Verb = "watch"
 	}
+	if b, ends, ok := s.admit(w, request); ok {
+		s.answer(w, r, kind, request, b, ends)
+	}
+}
+
+// ends are the ways in which an answer that takes its time ends before that.
+type ends struct{ cut, end <-chan struct{} }
+
+// abort closes the connection in the middle of the answer.
+func abort() { panic(http.ErrAbortHandler) }
+
+// admit notes a request, and refuses it if it is to be refused.
+func (s *Server) admit(w http.ResponseWriter, request Request) (b Behaviour, e ends, ok bool) {
 	s.mu.Lock()
-	b, cut := s.behaviour, s.cut
+	b, e = s.behaviour, ends{s.cut, s.end}
 	s.requests = append(s.requests, request)
 	close(s.asked)
 	s.asked = make(chan struct{})
@@ -204,9 +251,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if b.Refuse != nil {
 		if status := b.Refuse(request); status != nil {
 			s.codec.refuse(w, status)
-			return
+			return b, e, false
 		}
 	}
+	return b, e, true
+}
+
+// answer answers a list or a watch.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, kind kind, request Request, b Behaviour, e ends) {
 	q, err := parseQuery(request.Query, b)
 	if err != nil {
 		s.codec.refuse(w, Refusal(http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error()))
@@ -218,18 +270,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	media := s.codec.negotiate(r.Header.Get("Accept"), b.JSONOnly)
+	pause := func() {}
+	if b.Pause != nil {
+		if until := b.Pause(request); until != nil {
+			pause = func() { wait(r.Context(), until, e) }
+		}
+	}
 	if request.Verb == "watch" {
-		s.watch(w, r, kind, q, media, cut)
+		s.watch(w, r, kind, q, media, b.Garble, pause, e)
 	} else {
+		pause()
 		s.list(w, kind, q, media)
 	}
 }
 
-// echo answers the creation of an Event as if it were kept: with what the client sent.
-func echo(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
-	w.WriteHeader(http.StatusCreated)
-	_, _ = io.Copy(w, r.Body) // an error means that the client left
+// wait keeps a client waiting.
+func wait(ctx context.Context, until <-chan struct{}, e ends) {
+	select {
+	case <-until:
+	case <-ctx.Done():
+	case <-e.cut:
+		abort()
+	}
 }
 
 // kind is a kind of object and where it is found.
@@ -243,6 +305,15 @@ var kinds = [...]kind{
 	{"nodes", "/api/v1/nodes", corev1.SchemeGroupVersion.String(), "Node"},
 	{"endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", discoveryv1.SchemeGroupVersion.String(), "EndpointSlice"},
 	{"servicecidrs", "/apis/networking.k8s.io/v1/servicecidrs", networkingv1.SchemeGroupVersion.String(), "ServiceCIDR"},
+}
+
+// group is the API group of the kind; empty: core.
+func (k kind) group() string {
+	group, _, ok := strings.Cut(k.version, "/")
+	if !ok {
+		return ""
+	}
+	return group
 }
 
 func kindAt(path string) (kind, bool) {

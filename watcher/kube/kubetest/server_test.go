@@ -54,10 +54,6 @@ func TestWhatKubeProxyAlsoAsks(t *testing.T) {
 	if code, body := ask(t, s, http.MethodGet, "/apis/networking.k8s.io/v1/servicecidrs", ""); code != http.StatusOK || !bytes.Contains(body, []byte("ServiceCIDRList")) {
 		t.Errorf("ServiceCIDRs: %d %q", code, body)
 	}
-	const event = `{"kind":"Event"}`
-	if code, body := ask(t, s, http.MethodPost, "/apis/events.k8s.io/v1/namespaces/default/events", event); code != http.StatusCreated || string(body) != event {
-		t.Errorf("Event: %d %q", code, body)
-	}
 	if code, _ := ask(t, s, http.MethodGet, "/api/v1/secrets", ""); code != http.StatusNotFound {
 		t.Errorf("Secrets: %d, want 404", code)
 	}
