@@ -1,10 +1,14 @@
 package kube
 
 import (
+	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -58,6 +62,41 @@ func TestClientConfig(t *testing.T) {
 			}
 		})
 	}
+}
+
+// seen notes the tokens of requests, which it does not answer.
+type seen []string
+
+func (s *seen) RoundTrip(r *http.Request) (*http.Response, error) {
+	*s = append(*s, r.Header.Get("Authorization"))
+	return nil, errors.New("nobody there")
+}
+
+// The kubelet renews the token of a service account in its file long before the old one expires.
+func TestTokenFileIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config, err := ClientConfig(kubeconfig(t, goodConfig), "https://127.0.0.1:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tokens seen
+		config.Transport = &tokens
+		api, err := newClients(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func() { _ = api.core.Get().Resource("services").Do(t.Context()).Error() }
+		ask()
+		if err := os.WriteFile(config.BearerTokenFile, []byte("renewed"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ask()
+		time.Sleep(time.Minute)
+		ask()
+		if diff := cmp.Diff(seen{"Bearer secret", "Bearer secret", "Bearer renewed"}, tokens); diff != "" {
+			t.Errorf("tokens (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestClientConfigErrors(t *testing.T) {

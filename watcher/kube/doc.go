@@ -3,10 +3,10 @@
 // It keeps no API objects: each is converted the moment it is decoded, and what stays here are the names of
 // what the Tracker has, to notice what vanished while the connection was gone. It does not know what the
 // fields of the objects mean; watcher/convert does. It never gives up: whatever the API server does, the
-// Tracker keeps the last known state.
+// Tracker keeps the last known state. It ends only if this is not the node any more that everything was set up for.
 //
-// The one rule to respect: SetSynced comes after everything else. A Service whose slices are still to come
-// looks like one without endpoints, and its connections would be refused.
+// The one rule to respect: SetSynced comes after everything else, the answer about the Node included. A Service
+// whose slices are still to come looks like one without endpoints, and its connections would be refused.
 //
 // # Decisions
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -13,6 +14,7 @@ import (
 
 	"espalier/proxier/model"
 	"espalier/watcher"
+	"espalier/watcher/convert"
 )
 
 // Config says what to bring from where to where.
@@ -22,6 +24,11 @@ type Config struct {
 	// NodeName is the name of the own Node, which decides which endpoints are local.
 	NodeName string
 	Tracker  *watcher.Tracker
+	// NeedPodCIDRs: rules depend on the Node's spec.podCIDRs, so that they are awaited, and must not change.
+	NeedPodCIDRs bool
+	// Ready is called once, when it is known what the Node object says, or that it says nothing in time, and before
+	// any state becomes visible. Its error ends Run. It may be nil.
+	Ready func(convert.NodeFacts) error
 	// Report is called when the problems of an object change, with all problems that it has now; none means
 	// that it has none any more, or is gone. The object is "Service shop/web". Calls do not overlap, and must
 	// not block. Report may be nil.
@@ -29,15 +36,22 @@ type Config struct {
 }
 
 // Run keeps the Tracker equal to the API server until ctx ends; then it returns nil. It returns an error only if
-// the configuration cannot be used. Everything else is logged, once for each change of state, and repeated with
-// growing delays, while the Tracker keeps what it has.
+// the configuration cannot be used, if the Node lacks what is needed of it, or if it is no longer the node that
+// everything was set up for: it was deleted, its addresses changed, or pod ranges that are needed. Everything else
+// is logged, once for each change of state, and repeated with growing delays, while the Tracker keeps what it has.
 //
 // It calls SetSynced when all Services and slices were delivered, and the Node, if it appears in time.
 func Run(ctx context.Context, c Config) error {
-	return run(ctx, c, defaultPace())
+	return run(ctx, c, tempo{pace: defaultPace(), address: addressGrace, ranges: rangeGrace})
 }
 
-func run(ctx context.Context, c Config, pace wait.Backoff) error {
+// tempo is how patient it is: between attempts, and with a Node that lacks something.
+type tempo struct {
+	pace            wait.Backoff
+	address, ranges time.Duration
+}
+
+func run(ctx context.Context, c Config, t tempo) error {
 	if c.NodeName == "" {
 		return errors.New("watch the API server: the name of the own Node is not known")
 	}
@@ -45,15 +59,42 @@ func run(ctx context.Context, c Config, pace wait.Backoff) error {
 	if err != nil {
 		return err
 	}
+	f.initial.addressGrace, f.initial.rangeGrace = t.address, t.ranges
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var running sync.WaitGroup
 	for _, r := range f.resources {
-		running.Go(func() { r.follow(ctx, pace) })
+		running.Go(func() { r.follow(ctx, t.pace) })
 	}
-	if f.initial.wait(ctx, f.node.missed) == nil {
-		c.Tracker.SetSynced()
-	}
+	err = f.serve(ctx, c)
+	stop()
 	running.Wait()
-	return nil
+	return err
+}
+
+// serve makes the state visible when it is complete, and returns when ctx ends, which is no error, or when this is
+// not the node any more that everything was set up for.
+func (f *feed) serve(ctx context.Context, c Config) error {
+	err := f.initial.wait(ctx, c.NeedPodCIDRs, f.node.addressless)
+	switch {
+	case errors.Is(err, errNoRanges):
+		return f.node.rangeless()
+	case err != nil:
+		return nil
+	}
+	facts := f.node.settle()
+	if c.Ready != nil {
+		if err := c.Ready(facts); err != nil {
+			return err
+		}
+	}
+	c.Tracker.SetSynced()
+	select {
+	case err := <-f.node.ended:
+		return fmt.Errorf("%w: this process was set up for the node as it was; started again, it takes over the rules as they are", err)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // Snapshot brings the present state of the API server into the Tracker, calls SetSynced and returns. Unlike Run
@@ -70,7 +111,7 @@ func Snapshot(ctx context.Context, c Config) error {
 		}
 	}
 	if c.NodeName != "" {
-		f.node.missed()
+		f.node.addressless()
 	}
 	c.Tracker.SetSynced()
 	return nil
@@ -90,9 +131,12 @@ func newFeed(c Config, logger klog.Logger) (*feed, error) {
 	}
 	reports := newReports(c.Report)
 	f := &feed{
-		initial: initial{services: newSignal(), slices: newSignal(), node: newSignal(), usable: newSignal()},
+		initial: initial{services: newSignal(), slices: newSignal(), node: newSignal(), usable: newSignal(), ranged: newSignal()},
 	}
-	f.node = &node{name: c.NodeName, tracker: c.Tracker, reports: reports, logger: logger, usable: f.initial.usable}
+	f.node = &node{
+		name: c.NodeName, needRanges: c.NeedPodCIDRs, tracker: c.Tracker, reports: reports, logger: logger,
+		usable: f.initial.usable, ranged: f.initial.ranged, ended: make(chan error, 1),
+	}
 
 	f.resources = append(f.resources, serviceSink(c).into(services(api), reports, logger, f.initial.services))
 	f.resources = append(f.resources, sliceSink(c).into(endpointSlices(api), reports, logger, f.initial.slices))

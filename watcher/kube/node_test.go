@@ -24,16 +24,16 @@ func TestNode(t *testing.T) {
 		zone     string
 		eligible bool
 	}{
-		{"it is there", "set, missed, set", nil, "eu-1", true},
-		{"it comes in time", "replace, set, missed", nil, "eu-1", true},
-		{"it comes too late", "replace, missed, set", []string{missing, "fine"}, "eu-1", true},
-		{"it never comes", "replace, missed, replace", []string{missing}, "", false},
-		{"it is deleted: its facts stay", "set, missed, delete, replace", []string{missing}, "eu-1", false},
-		{"it is replaced during the start", "set, delete, set, missed", nil, "eu-1", true},
-		{"it is deleted during the start", "set, delete, missed", []string{missing}, "eu-1", false},
-		{"another one is nothing to us", "other, missed", []string{missing}, "", false},
-		{"it is about to be removed", "set, leave, missed", nil, "eu-1", false},
-		{"it may stay after all", "leave, set, missed", nil, "eu-1", true},
+		{"it is there", "set, late, set", nil, "eu-1", true},
+		{"it comes in time", "replace, set, late", nil, "eu-1", true},
+		{"it comes too late", "replace, late, set", []string{missing, "fine"}, "eu-1", true},
+		{"it never comes", "replace, late, replace", []string{missing}, "", false},
+		{"it is deleted: its facts stay", "set, late, delete, replace", []string{missing}, "eu-1", false},
+		{"it is replaced during the start", "set, delete, set, late", nil, "eu-1", true},
+		{"it is deleted during the start", "set, delete, late", []string{missing}, "eu-1", false},
+		{"another one is nothing to us", "other, late", []string{missing}, "", false},
+		{"it is about to be removed", "set, leave, late", nil, "eu-1", false},
+		{"it may stay after all", "leave, set, late", nil, "eu-1", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tracker := watcher.New()
@@ -52,7 +52,7 @@ func TestNode(t *testing.T) {
 					t.Errorf("problems: %v", problems)
 				}
 			})
-			n := &node{name: "here", tracker: tracker, reports: reports, usable: newSignal()}
+			n := &node{name: "here", tracker: tracker, reports: reports, usable: newSignal(), ranged: newSignal(), logger: klog.Logger{}}
 			sink := nodeSink(n)
 			sink.reports, sink.link, sink.listed = reports, &link{}, func() {}
 			object := nodeObject("here", "eu-1", "192.168.0.1")
@@ -71,8 +71,8 @@ func TestNode(t *testing.T) {
 					err = sink.Delete(object)
 				case "replace":
 					err = sink.Replace(nil, "7")
-				case "missed":
-					n.missed()
+				case "late":
+					n.addressless()
 				}
 				if err != nil {
 					t.Fatalf("%s: %v", step, err)
@@ -104,7 +104,7 @@ func TestNode(t *testing.T) {
 // A Node that exists but has no address yet is waited for, and is no problem.
 func TestNodeWithoutAddress(t *testing.T) {
 	reports := newReports(func(object string, problems []model.Problem) { t.Errorf("%s: %v", object, problems) })
-	n := &node{name: "here", tracker: watcher.New(), reports: reports, usable: newSignal(), logger: klog.Background()}
+	n := &node{name: "here", tracker: watcher.New(), reports: reports, usable: newSignal(), ranged: newSignal()}
 	sink := nodeSink(n)
 	sink.reports, sink.link = reports, &link{}
 	if err := sink.Add(nodeObject("here", "eu-1")); err != nil {
@@ -115,5 +115,5 @@ func TestNodeWithoutAddress(t *testing.T) {
 		t.Error("it counts as usable")
 	default:
 	}
-	n.missed()
+	n.addressless()
 }

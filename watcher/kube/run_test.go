@@ -286,7 +286,7 @@ func TestRunEndsBeforeItIsComplete(t *testing.T) {
 func TestRunEndsWhileTheServerIsAway(t *testing.T) {
 	r := newRig(t)
 	r.server.Close()
-	r.run(wait.Backoff{Duration: time.Hour, Cap: time.Hour, Steps: 2, Factor: 2})
+	r.run(tempo{pace: wait.Backoff{Duration: time.Hour, Cap: time.Hour, Steps: 2, Factor: 2}})
 	r.until("line about the missing server", func() bool { return r.logged("connection refused") >= 3 })
 	r.stop()
 }

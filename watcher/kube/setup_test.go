@@ -29,10 +29,14 @@ import (
 // patience is how long a test waits for something that must happen. Nothing waits for it to pass.
 const patience = 20 * time.Second
 
-// hurry is a pace for tests.
-func hurry() wait.Backoff {
-	return wait.Backoff{Duration: time.Millisecond, Cap: 20 * time.Millisecond, Steps: 5, Factor: 2}
+// hurry is a tempo for tests, but for the Node.
+func hurry() tempo {
+	pace := wait.Backoff{Duration: time.Millisecond, Cap: 20 * time.Millisecond, Steps: 5, Factor: 2}
+	return tempo{pace: pace, address: addressGrace, ranges: rangeGrace}
 }
+
+// impatient does not wait for a Node that lacks something.
+func impatient() tempo { return tempo{pace: hurry().pace, address: 1, ranges: 1} }
 
 // rig is a server, a Tracker and Run in between.
 type rig struct {
@@ -58,7 +62,7 @@ func newRig(t testing.TB) *rig {
 	t.Cleanup(func() { r.stop() })
 	tracker := watcher.New()
 	r.v4, r.v6 = tracker.View(ipproto.IPv4), tracker.View(ipproto.IPv6)
-	r.config = Config{NodeName: "here", Tracker: tracker, Report: r.report, REST: &rest.Config{Host: r.server.URL}}
+	r.config = Config{NodeName: "here", Tracker: tracker, Report: r.report, REST: &rest.Config{Host: r.server.URL, QPS: -1}}
 	r.config.REST.ContentType = contentType
 	r.ctx = klog.NewContext(ctx, funcr.New(func(_, args string) {
 		r.note(func() { r.log = append(r.log, args) })
@@ -66,11 +70,26 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-// run starts Run at a given pace.
-func (r *rig) run(pace wait.Backoff) {
+// start starts Run, and returns what gets its result.
+func (r *rig) start(t tempo) <-chan error {
 	ctx, cancel := context.WithCancel(r.ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, r.config, pace) }()
+	go func() {
+		defer cancel()
+		ended <- run(ctx, r.config, t)
+	}()
+	r.stop = func() {
+		cancel()
+		<-ctx.Done()
+	}
+	return ended
+}
+
+// run starts Run, which must not end before stop is called.
+func (r *rig) run(t tempo) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, r.config, t) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
@@ -150,6 +169,21 @@ func (r *rig) wantCluster(want ...string) {
 		case <-r.v6.Changed():
 		case <-r.ctx.Done():
 			r.t.Fatalf("the Tracker never gets there (-want +got):\n%s\nlog:\n%s", cmp.Diff(want, got), strings.Join(r.log, "\n"))
+		}
+	}
+}
+
+// see waits until the snapshot of IPv4 is as ok wants it.
+func (r *rig) see(what string, ok func(model.Snapshot) bool) {
+	r.t.Helper()
+	for {
+		if s, _, complete := r.v4.Snapshot(); complete && ok(s) {
+			return
+		}
+		select {
+		case <-r.v4.Changed():
+		case <-r.ctx.Done():
+			r.t.Fatalf("never seen: %s; log:\n%s", what, strings.Join(r.log, "\n"))
 		}
 	}
 }
