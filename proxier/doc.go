@@ -23,7 +23,8 @@
 //	syncer      one goroutine for each family: wait, plan, write, report
 //
 // Beside it, ../watcher has the sources (informers, files, synthetic clusters), which all feed a Tracker, and
-// watcher/convert, the one place that reads fields of API objects. ../cmd wires these; imports point one way:
+// watcher/convert, the one place that reads fields of API objects; ../watcher/kube/events tells the cluster what
+// happened. ../cmd wires these; imports point one way:
 //
 //	cmd → watcher/{kube,file} → watcher/convert → model       watcher, watcher/synthetic → model
 //	cmd → syncer → plan, delta → ruleset, model → ipproto     cmd → iptables → delta
@@ -100,6 +101,17 @@
 // 2026-11: Conntrack is cleaned by one reading of the table for all that has changed, on a goroutine of its own. Looking
 // for the flows of single frontends would be less to send, and stall packets: see filtered in conntrack. What we gave up:
 // on a node with a million entries, of which hardly any is of UDP, a change of UDP costs two seconds of processor time.
+//
+// 2026-11: The process ends when its Node gets other addresses, or other pod ranges that rules depend on, or is deleted,
+// as kube-proxy does. Rules alone would follow in place: a plan for another node is another plan. But the primary
+// family, the families that are served, listeners, and the checks of the configuration come of these facts too, once;
+// half a process that was set up for another node is nobody's wish, and supervisors and alerts know the exit. A start
+// that finds the right rules writes nothing, so that it costs a second and no connection. What rules only match by, the
+// zone, is followed in place. Between the end and the next start, the rules of the old node stay.
+//
+// 2026-11: No rule is written before the API server has said what it knows of the own Node, even if nothing but the Node
+// is forbidden: without it, topology, node ports and the masquerading of traffic from outside may be wrong, and the
+// kernel's old rules are better. If there is no Node, or none with an address, it goes on after 30 seconds.
 //
 // 2026-11: Where kube-proxy is known to do worse, we do otherwise: --nodeport-addresses=primary without a known
 // address opens nothing, instead of every address; source ranges of which none can be read admit nobody, instead

@@ -19,6 +19,7 @@ import (
 type aftersync struct {
 	family    ipproto.Family
 	responder *health.Responder
+	announce  func(error)                          // gets what the responder could not do
 	checked   map[model.ServiceName]health.Service // those with a health-check node port
 	failed    bool                                 // some could not be answered: try again
 	localnet  bool                                 // route_localnet is set
@@ -51,6 +52,7 @@ func (a *aftersync) report(done syncer.Report) {
 	if err != nil && !a.failed {
 		klog.ErrorS(err, "Load balancers cannot ask about some Services; will try again")
 	}
+	a.announce(err)
 	a.failed = err != nil
 }
 

@@ -13,8 +13,9 @@ import (
 	"espalier/watcher/convert"
 )
 
-// nodeCheck compares the configuration with the node, once, as soon as every family that is served knows the node. If
-// there is no sense in going on, nothing is written from then on, and the process ends.
+// nodeCheck compares the configuration with the node, once: when the API server has said what the node is, or, with
+// manifests, as soon as every family that is served knows the node. If there is no sense in going on, nothing is written
+// from then on, and the process ends.
 type nodeCheck struct {
 	cfg    config.Config
 	served []ipproto.Family
@@ -39,14 +40,23 @@ func (c *nodeCheck) see(f ipproto.Family, n model.Node) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.nodes[f] = n; !c.done && len(c.nodes) == len(c.served) {
-		c.done = true
-		c.check()
+		c.check(c.facts())
 	}
 	return c.err
 }
 
-func (c *nodeCheck) check() {
-	warnings, err := c.cfg.Plausible(c.facts(), c.served)
+// ready takes what the Node object says, before any family learns of it.
+func (c *nodeCheck) ready(facts convert.NodeFacts) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	klog.InfoS("The node", "primaryFamily", c.cfg.Primary(facts), "ipv4", facts.IPv4, "ipv6", facts.IPv6, "zone", facts.Zone)
+	c.check(facts)
+	return c.err
+}
+
+func (c *nodeCheck) check(facts convert.NodeFacts) {
+	c.done = true
+	warnings, err := c.cfg.Plausible(facts, c.served)
 	for _, w := range warnings {
 		klog.ErrorS(nil, "The configuration may be incomplete or wrong", "problem", w)
 	}

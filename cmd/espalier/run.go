@@ -31,7 +31,9 @@ import (
 // run is the command that keeps the kernel in step with the source.
 type run struct {
 	config.Config
-	data dataPlane
+	data     dataPlane
+	nodes    *nodeCheck
+	announce *announcer
 }
 
 // run runs until ctx ends, which is not an error.
@@ -61,15 +63,17 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 	if err != nil {
 		return err
 	}
-	around := surroundings{tracker, report, shown, newNodeCheck(r.Config, families), newLeftovers(ctx, families)}
+	r.nodes = newNodeCheck(r.Config, families)
+	around := surroundings{tracker, report, shown, r.nodes, newLeftovers(ctx, families)}
 	syncers, err := r.syncers(ctx, backend, families, around)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.announce.to.Run(ctx) })
 	group.Go(func() error { return feed(ctx) })
 	for _, s := range shown.servers {
-		group.Go(func() error { return s.Run(ctx) })
+		group.Go(func() error { return r.announce.unheard(s.Name, s.Run(ctx)) })
 	}
 	group.Go(func() error { return r.File.Watch(ctx) })
 	group.Go(func() error { return around.nodes.wait(ctx) })
@@ -86,6 +90,7 @@ func (r *run) run(ctx context.Context, flags *pflag.FlagSet) error {
 // feed returns what fills the tracker.
 func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Context) error, error) {
 	if r.Source.Manifests != "" {
+		r.announce = newAnnouncer(nil, r.NodeName)
 		broken := false // the callbacks do not overlap
 		return func(ctx context.Context) error {
 			return file.Watch(ctx, r.Source.Manifests, convert.Options{NodeName: r.NodeName},
@@ -109,9 +114,26 @@ func (r *run) feed(tracker *watcher.Tracker, report *reporter) (func(context.Con
 	if err != nil {
 		return nil, err
 	}
+	recorder, err := newRecorder(api)
+	if err != nil {
+		return nil, err
+	}
+	r.announce = newAnnouncer(recorder, r.NodeName)
 	return func(ctx context.Context) error {
-		return kube.Run(ctx, kube.Config{REST: api, NodeName: r.NodeName, Tracker: tracker, Report: report.replaceProblems})
+		return kube.Run(ctx, kube.Config{
+			REST: api, NodeName: r.NodeName, Tracker: tracker, Report: report.replaceProblems,
+			NeedPodCIDRs: r.Rules.Local.Mode == config.NodeCIDR, Ready: r.ready,
+		})
 	}, nil
+}
+
+// ready takes what the Node object says, before anything is served.
+func (r *run) ready(node convert.NodeFacts) error {
+	if err := r.nodes.ready(node); err != nil {
+		return err
+	}
+	r.announce.start(r.ModeDefaulted)
+	return nil
 }
 
 // clientConfig says how to reach the API server, and how hard to press it.
@@ -186,6 +208,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	after := aftersync{
 		family:    f,
 		responder: health.New(f, around.shown.state.Healthy),
+		announce:  r.announce.unchecked,
 	}
 	progress := around.shown.progress(f, around.tracker.View(f))
 	around.shown.counts.add(kernel)
@@ -205,6 +228,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 		Learn:   func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
 		Report: func(done syncer.Report) {
 			around.report.sync(done)
+			r.announce.sync(done)
 			after.report(done)
 			progress.report(done)
 			clean(done)
