@@ -144,6 +144,7 @@ func clientConfig(s config.Source) (*rest.Config, error) {
 	}
 	c.QPS, c.Burst = s.QPS, s.Burst
 	c.ContentType, c.AcceptContentTypes = s.ContentType, s.AcceptContentTypes
+	c.UserAgent = userAgent()
 	return c, nil
 }
 

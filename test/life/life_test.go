@@ -44,6 +44,9 @@ func TestWhatIsAskedOfTheAPIServer(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
+	if agent := s.api.Requests()[0].Header.Get("User-Agent"); !strings.HasPrefix(agent, "kube-proxy/v1.") || !strings.Contains(agent, " espalier/") {
+		t.Errorf("user agent %q, want that of kube-proxy, with our name behind it", agent)
+	}
 	s.terminate()
 	s.exits(0, "the rules stay in place")
 }
