@@ -73,6 +73,13 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k kind, q query, 
 			stream.flush()
 			return
 		}
+		select {
+		case <-e.cut: // what changed after the cut must not get through
+			abort()
+		case <-e.end:
+			return
+		default:
+		}
 		for _, e := range news {
 			stream.change(k, q, e)
 			version = e.version
