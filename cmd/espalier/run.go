@@ -225,8 +225,9 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 			}
 			return r.data.settings(n, f, facts)
 		},
-		Refused: refusedLine,
-		Learn:   func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
+		Resettle: r.addresses(ctx, f),
+		Refused:  refusedLine,
+		Learn:    func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
 		Report: func(done syncer.Report) {
 			around.report.sync(done)
 			r.announce.sync(done)

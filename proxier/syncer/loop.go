@@ -18,6 +18,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.Source.Changed():
+		case <-s.Resettle:
 		case <-retry.C:
 		case <-watch.C:
 			if !s.suspicious(ctx) {

@@ -52,6 +52,8 @@ type Syncer struct {
 	// Settings completes what the source knows of the node, and says how to plan for it. It fails only where
 	// planning without something would be dangerous.
 	Settings func(model.Node) (model.Node, plan.Config, error)
+	// Resettle receives when Settings may say something else than before, though the source has nothing new. Optional.
+	Resettle <-chan struct{}
 	// Foreign returns what is known of writes of others to the tables; see Ledger. It is asked all the time. Nil, or an
 	// error: the kernel is read back now and then.
 	Foreign func(context.Context) (Others, error)

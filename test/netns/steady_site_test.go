@@ -29,6 +29,7 @@ type site struct {
 	dir     string // of the manifests
 	drafts  string // where they are written before they are renamed into dir
 	env     []string
+	flags   []string // beyond those that launch gives
 	program string
 	running *program
 }
@@ -63,6 +64,7 @@ func TestSteady(t *testing.T) {
 				{"a Service is refused and its line is named", refusedByLine},
 				{"a Service is refused and only the COMMIT is named", refusedByCommit},
 				{"nothing differs", nothingToDiffer},
+				{"an address comes", addressComes},
 				{"the kernel lacks recent", lacking(iptables.Recent)},
 				{"the kernel lacks statistic", lacking(iptables.Statistic)},
 				{"the kernel lacks addrtype", lacking(iptables.AddrType)},
@@ -146,9 +148,12 @@ func (s *site) start(t *testing.T) {
 // launch starts the program.
 func (s *site) launch(t *testing.T) {
 	t.Helper()
-	s.exec(t, s.program, "run", "--manifests", s.dir, "--hostname-override", nodeName,
+	argv := []string{
+		s.program, "run", "--manifests", s.dir, "--hostname-override", nodeName,
 		"--cluster-cidr", prefixIn(s.Family, netip.MustParsePrefix("10.0.0.0/8")).String(), "--iptables-backend", s.backend.String(), "-v", "2",
-		"--conntrack-max-per-core", "0") // the size of the table is the machine's
+		"--conntrack-max-per-core", "0", // the size of the table is the machine's
+	}
+	s.exec(t, append(argv, s.flags...)...)
 }
 
 // exec starts a command line on the node.

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"k8s.io/klog/v2"
+
+	"espalier/proxier/ipproto"
+	"espalier/proxier/model"
+)
+
+// addresses tells a syncer when the node's addresses of its family change. Nil, which never tells, where node ports
+// answer on every address, whichever these are: then the rules do not name any.
+func (r *run) addresses(ctx context.Context, f ipproto.Family) <-chan struct{} {
+	if cfg, err := r.data.config(model.Node{}, f, kernelFacts{}); err == nil && cfg.EveryAddress() {
+		return nil
+	}
+	changed := make(chan struct{}, 1)
+	go followAddresses(ctx, f, changed)
+	return changed
+}
+
+// followAddresses listens to the kernel until ctx ends. Whoever cannot listen learns of addresses with the next sync.
+func followAddresses(ctx context.Context, f ipproto.Family, changed chan<- struct{}) {
+	const again = 30 * time.Second
+	for ctx.Err() == nil {
+		updates := make(chan netlink.AddrUpdate)
+		done := make(chan struct{})
+		err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{
+			ErrorCallback: func(err error) {
+				klog.V(2).InfoS("Cannot follow the addresses of this node; will try again", "family", f, "because", err)
+			},
+		})
+		if err != nil {
+			klog.V(2).InfoS("Cannot follow the addresses of this node; will try again", "family", f, "because", err)
+		} else {
+			tell(changed) // of what changed while nobody listened
+			pass(ctx, f, updates, changed)
+		}
+		close(done)
+		wait(ctx, again)
+	}
+}
+
+// pass passes on that there was something of the family, until the kernel's end is closed or ctx ends.
+func pass(ctx context.Context, f ipproto.Family, updates <-chan netlink.AddrUpdate, changed chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case u, open := <-updates:
+			if !open {
+				return
+			}
+			if is4 := u.LinkAddress.IP.To4() != nil; is4 == (f == ipproto.IPv4) {
+				tell(changed)
+			}
+		}
+	}
+}
+
+func tell(changed chan<- struct{}) {
+	select {
+	case changed <- struct{}{}:
+	default: // the reader has not taken the last token yet
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
