@@ -29,7 +29,7 @@ const goodConfig = `apiVersion: v1
 kind: Config
 current-context: c
 contexts: [{name: c, context: {cluster: k, user: u}}]
-clusters: [{name: k, cluster: {server: "https://192.0.2.1:6443"}}]
+clusters: [{name: k, cluster: {server: "https://198.51.100.1:6443"}}]
 users: [{name: u, user: {tokenFile: token}}]
 `
 
@@ -42,7 +42,7 @@ func TestClientConfig(t *testing.T) {
 		name, kubeconfig, master string
 		want                     result
 	}{
-		{"a kubeconfig; its paths are relative to it", file, "", result{"https://192.0.2.1:6443", filepath.Join(filepath.Dir(file), "token")}},
+		{"a kubeconfig; its paths are relative to it", file, "", result{"https://198.51.100.1:6443", filepath.Join(filepath.Dir(file), "token")}},
 		{"a URL alone has no credentials", "", "http://127.0.0.1:8080", result{"http://127.0.0.1:8080", ""}},
 		{"both: the URL replaces that of the file", file, "https://127.0.0.1:6443", result{"https://127.0.0.1:6443", filepath.Join(filepath.Dir(file), "token")}},
 	} {
