@@ -45,7 +45,7 @@ func TestCommandIsFilledIn(t *testing.T) {
 	}
 }
 
-func TestCommitsIn(t *testing.T) {
+func TestSumIn(t *testing.T) {
 	const at = `I0101 00:00:00.000000       1 reporter.go:1] `
 	for name, c := range map[string]struct {
 		log   string
@@ -59,8 +59,8 @@ func TestCommitsIn(t *testing.T) {
 		"other lines are not syncs":        {"I0101 x] \"Programming\" commits=3\n", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if n, known := commitsIn(c.log); n != c.want || known != c.known {
-				t.Errorf("got %d, %t; want %d, %t", n, known, c.want, c.known)
+			if sum := sumIn(c.log, "commits"); sum != (tally{c.want, c.known}) {
+				t.Errorf("got %+v; want %d, %t", sum, c.want, c.known)
 			}
 		})
 	}

@@ -157,13 +157,13 @@ func (r *run) answers(to netip.AddrPort) bool {
 type mark struct {
 	usage      bed.Usage
 	generation uint32
-	commits    int
-	known      bool // commits are known from the log
+	commits    tally // from the log, as are rules
+	rules      tally
 }
 
 func (r *run) mark() mark {
 	m := mark{usage: r.process.Usage(), generation: r.bed.Generation()}
-	m.commits, m.known = r.loggedCommits()
+	m.commits, m.rules = r.logged()
 	return m
 }
 
@@ -171,13 +171,12 @@ func (r *run) mark() mark {
 func (r *run) since(m mark, changes int) report.Cost {
 	now := r.mark()
 	used := now.usage.Sub(m.usage)
-	c := report.Cost{CPU: used.CPU, Written: used.Written, Changes: changes}
-	switch {
-	case r.bed.Backend == "nft" && now.generation > 0:
+	c := report.Cost{
+		CPU: used.CPU, Written: used.Written, Changes: changes,
+		Commits: now.commits.since(m.commits), Rules: now.rules.since(m.rules),
+	}
+	if r.bed.Backend == "nft" && now.generation > 0 {
 		n := int(now.generation - m.generation)
-		c.Commits = &n
-	case now.known:
-		n := now.commits - m.commits
 		c.Commits = &n
 	}
 	return c

@@ -84,7 +84,8 @@ type Cost struct {
 	CPU     time.Duration `json:"cpu"`     // of the process and its children
 	Changes int           `json:"changes"` // that it was for
 	Commits *int          `json:"commits,omitempty"`
-	Written int64         `json:"written"` // bytes
+	Written int64         `json:"written"`         // bytes
+	Rules   *int          `json:"rules,omitempty"` // written, also those that were there before
 }
 
 // PerChange returns the CPU time of one change; zero if there was none.

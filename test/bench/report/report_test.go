@@ -30,9 +30,9 @@ func example() Report {
 	fast := Run{
 		Size: Size{10000, 3}, Backend: "nft", Proxy: "espalier",
 		FirstAnswer: at(400 * time.Millisecond), ColdStart: at(2100 * time.Millisecond),
-		ColdCost: Cost{CPU: 1500 * time.Millisecond, Commits: n(80), Written: 3 << 20}, Rules: n(41234),
+		ColdCost: Cost{CPU: 1500 * time.Millisecond, Commits: n(80), Written: 3 << 20, Rules: n(42000)}, Rules: n(41234),
 		Direct: spread(.014, .015, .020), Service: spread(.017, .018, .040),
-		Idle: spread(70, 75, 80), IdleCost: Cost{CPU: 150 * time.Millisecond, Changes: 3, Commits: n(3), Written: 900},
+		Idle: spread(70, 75, 80), IdleCost: Cost{CPU: 150 * time.Millisecond, Changes: 3, Commits: n(3), Written: 900, Rules: n(10)},
 		Busy: spread(100, 140, 150, 400), BusyCost: Cost{CPU: 3 * time.Second, Changes: 404, Commits: n(150), Written: 400 << 10},
 		New: spread(80), Removed: spread(60), Unserved: 0, Attempted: 1234,
 		Repair:  at(1500 * time.Millisecond),

@@ -25,6 +25,7 @@ func rows() []row {
 		{"  CPU", func(r Run) cell { return took(r.ColdCost.CPU) }},
 		{"  commits", func(r Run) cell { return count(r.ColdCost.Commits) }},
 		{"  bytes written", func(r Run) cell { return written(r.ColdCost) }},
+		{"  rules written", func(r Run) cell { return count(r.ColdCost.Rules) }},
 		{"rules in the kernel", func(r Run) cell { return count(r.Rules) }},
 		{"first packet, direct, p50", func(r Run) cell { return outcome(r.Direct.Quantile(.5)) }},
 		{"first packet, Service, p50", func(r Run) cell { return outcome(r.Service.Quantile(.5)) }},
@@ -33,6 +34,7 @@ func rows() []row {
 		{"endpoint change, idle, p99", func(r Run) cell { return outcome(r.Idle.Quantile(.99)) }},
 		{"  CPU of a change", func(r Run) cell { return took(r.IdleCost.PerChange()) }},
 		{"  bytes written for a change", perChange(func(r Run) Cost { return r.IdleCost })},
+		{"  rules written for a change", func(r Run) cell { return rulesPerChange(r.IdleCost) }},
 		{"endpoint change, churn, p50", func(r Run) cell { return outcome(r.Busy.Quantile(.5)) }},
 		{"endpoint change, churn, p99", func(r Run) cell { return outcome(r.Busy.Quantile(.99)) }},
 		{"  CPU of a change", func(r Run) cell { return took(r.BusyCost.PerChange()) }},
@@ -88,6 +90,15 @@ func perChange(of func(Run) Cost) func(Run) cell {
 		}
 		return volume(c.Written / int64(c.Changes))
 	}
+}
+
+// rulesPerChange is the mean.
+func rulesPerChange(c Cost) cell {
+	if c.Rules == nil || c.Changes == 0 {
+		return cell{}
+	}
+	mean := float64(*c.Rules) / float64(c.Changes)
+	return cell{number: mean, text: fmt.Sprintf("%.3g", mean)}
 }
 
 func unserved(r Run) cell {
