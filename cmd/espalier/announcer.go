@@ -4,13 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
 
 	"espalier/proxier/health"
-	"espalier/proxier/ipproto"
 	"espalier/proxier/model"
 	"espalier/proxier/syncer"
 	"espalier/watcher/kube"
@@ -38,13 +36,10 @@ const (
 type announcer struct {
 	to   *events.Recorder // nil: there is no cluster
 	node string
-
-	mu      sync.Mutex
-	refused map[ipproto.Family]map[model.ServiceName]syncer.Quarantined
 }
 
 func newAnnouncer(to *events.Recorder, node string) *announcer {
-	return &announcer{to: to, node: node, refused: map[ipproto.Family]map[model.ServiceName]syncer.Quarantined{}}
+	return &announcer{to: to, node: node}
 }
 
 // newRecorder returns what sends Events by the API server of the config, under the limit that all requests share.
@@ -85,7 +80,15 @@ func (a *announcer) unheard(server string, err error) error {
 
 // unchecked says for which Services load balancers cannot ask. The error is that of health.Responder.Update.
 func (a *announcer) unchecked(err error) {
-	for _, e := range listenErrors(err) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, one := range joined.Unwrap() {
+		e, ok := errors.AsType[*health.ListenError](one)
+		if !ok {
+			continue
+		}
 		a.to.Emit(events.Event{
 			Regarding: events.Service(e.Service.Namespace, e.Service.Name), Warning: true,
 			Reason: reasonNoHealthCheck, Action: actionListen,
@@ -94,45 +97,18 @@ func (a *announcer) unchecked(err error) {
 	}
 }
 
-// listenErrors finds them in an error that is several.
-func listenErrors(err error) []*health.ListenError {
-	if e, ok := err.(*health.ListenError); ok { //nolint:errorlint // one level at a time
-		return []*health.ListenError{e}
-	}
-	var all []*health.ListenError
-	if several, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range several.Unwrap() {
-			all = append(all, listenErrors(one)...)
-		}
-		return all
-	}
-	if inner := errors.Unwrap(err); inner != nil {
-		return listenErrors(inner)
-	}
-	return nil
-}
-
-// sync says which Services the kernel begins and ceases to refuse. A failed sync says nothing about that.
+// sync says which Services the kernel begins and ceases to refuse.
 func (a *announcer) sync(done syncer.Report) {
-	if done.Err != nil {
-		return
+	for _, name := range done.LeftOut {
+		q := done.Quarantined[name]
+		a.program(name, true, reasonRefused, fmt.Sprintf("node %s leaves this Service out of its %s rules, because the kernel refuses them; next trial at %s: %v",
+			a.node, done.Family, q.Again.UTC().Format(time.TimeOnly+" UTC"), q.Err))
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	before := a.refused[done.Family]
-	for name, q := range done.Quarantined {
-		if _, known := before[name]; !known {
-			a.program(name, true, reasonRefused, fmt.Sprintf("node %s leaves this Service out of its %s rules, because the kernel refuses them; next trial at %s: %v",
-				a.node, done.Family, q.Again.UTC().Format(time.TimeOnly+" UTC"), q.Err))
-		}
-	}
-	for name := range before {
-		_, still := done.Quarantined[name]
-		if gone := done.Services[name].Service == nil; !still && !gone {
+	for _, name := range done.TakenIn {
+		if done.Services[name].Service != nil {
 			a.program(name, false, reasonAccepted, fmt.Sprintf("node %s serves this Service by %s again", a.node, done.Family))
 		}
 	}
-	a.refused[done.Family] = done.Quarantined
 }
 
 func (a *announcer) program(of model.ServiceName, warning bool, reason, note string) {

@@ -53,7 +53,7 @@ func conntrackSync(done syncer.Report) conntrack.Sync {
 		Failed:        done.Err != nil,
 		Whole:         done.Whole,
 		Services:      done.Services,
-		Repaired:      done.Whole && done.Written+done.Deleted+done.Jumps > 0,
+		Repaired:      done.Whole && done.Wrote(),
 		NoExternalIPs: config.NoExternalIPs,
 		NodePorts: func() (conntrack.Addresses, error) {
 			addrs := config.NodePortAddrs(node, family)

@@ -66,11 +66,6 @@ func (d *difference) run(ctx context.Context, fs *pflag.FlagSet, stdin io.Reader
 	if err != nil {
 		return &exit{2, err}
 	}
-	// The kubelet fills this chain too.
-	firewall := ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Firewall}
-	if _, both := want[firewall]; !both {
-		want[firewall] = have[firewall]
-	}
 	b := delta.Between(have, want).Attach(have, ruleset.Jumps(), nil)
 	if b.Empty() {
 		return nil

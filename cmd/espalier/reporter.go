@@ -27,8 +27,6 @@ type reporter struct {
 	synced   map[ipproto.Family]bool      // at least once
 	// repairs counts the times that rules of ours had to be put right.
 	repairs int
-	// quarantined has the Services that were left out of the last sync.
-	quarantined map[ipproto.Family]map[model.ServiceName]syncer.Quarantined
 }
 
 func newReporter() *reporter {
@@ -37,8 +35,6 @@ func newReporter() *reporter {
 		noticed:  map[string]bool{},
 		failing:  map[ipproto.Family]time.Time{},
 		synced:   map[ipproto.Family]bool{},
-
-		quarantined: map[ipproto.Family]map[model.ServiceName]syncer.Quarantined{},
 	}
 }
 
@@ -90,10 +86,10 @@ func (r *reporter) sync(done syncer.Report) {
 		delete(r.failing, done.Family)
 		klog.InfoS("The rules are up to date again", "family", done.Family, "after", time.Since(since).Round(time.Millisecond))
 	}
-	r.quarantine(done)
+	quarantine(done)
 	if done.Foreign {
 		log := klog.V(2)
-		if done.Written+done.Deleted+done.Jumps > 0 {
+		if done.IsRepair() {
 			r.repairs++
 			log = klog.V(0)
 		}
@@ -128,20 +124,15 @@ func some(chains []ruleset.Chain) string {
 }
 
 // quarantine logs which Services the kernel begins and ceases to refuse.
-func (r *reporter) quarantine(done syncer.Report) {
-	before := r.quarantined[done.Family]
-	for name, q := range done.Quarantined {
-		if _, known := before[name]; !known {
-			klog.ErrorS(q.Err, "The kernel refuses the rules of a Service; it is left out, the others are programmed",
-				"family", done.Family, "service", name, "nextTrial", q.Again.Format(time.TimeOnly))
-		}
+func quarantine(done syncer.Report) {
+	for _, name := range done.LeftOut {
+		q := done.Quarantined[name]
+		klog.ErrorS(q.Err, "The kernel refuses the rules of a Service; it is left out, the others are programmed",
+			"family", done.Family, "service", name, "nextTrial", q.Again.Format(time.TimeOnly))
 	}
-	for name := range before {
-		if _, still := done.Quarantined[name]; !still {
-			klog.InfoS("A Service that the kernel refused is no longer left out", "family", done.Family, "service", name)
-		}
+	for _, name := range done.TakenIn {
+		klog.InfoS("A Service that the kernel refused is no longer left out", "family", done.Family, "service", name)
 	}
-	r.quarantined[done.Family] = done.Quarantined
 }
 
 func sinceChange(since time.Time) time.Duration {

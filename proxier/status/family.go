@@ -22,7 +22,7 @@ type Family struct {
 	gaps    gaps
 
 	mu   sync.Mutex
-	last syncer.Report // without its Services: they would keep a whole cluster in memory
+	last syncer.Report // without what is as long as the cluster is large
 	good time.Time     // when the last successful sync ended
 	bad  time.Time     // when the first of the syncs ended that failed since then
 	sums sums
@@ -107,7 +107,7 @@ func (f *Family) counts(v *prometheus.GaugeVec, c syncer.Counts) {
 
 // remember keeps a report for the page.
 func (f *Family) remember(r syncer.Report) {
-	r.Services = nil
+	r.Services, r.Repaired = nil, nil
 	end := r.Began.Add(r.Took)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -137,14 +137,9 @@ func (s *sums) add(r syncer.Report) {
 	if r.Foreign {
 		s.Foreign++
 	}
-	if repaired(r) {
+	if r.IsRepair() {
 		s.Repairs++
 	}
-}
-
-// repaired reports whether something of ours had to be put right that others had changed.
-func repaired(r syncer.Report) bool {
-	return r.Foreign && r.Err == nil && r.Written+r.Deleted+r.Jumps > 0
 }
 
 // gaps has the Services with traffic that only endpoints of this node may get, and that has none.

@@ -61,7 +61,7 @@ func (m ownMetrics) report(label string, r syncer.Report) {
 	if r.Foreign {
 		m.foreign.WithLabelValues(label).Inc()
 	}
-	if repaired(r) {
+	if r.IsRepair() {
 		m.repairs.WithLabelValues(label).Inc()
 		m.repairedChains.WithLabelValues(label).Add(float64(r.Written + r.Deleted))
 		m.jumps.WithLabelValues(label).Add(float64(r.Jumps))

@@ -14,7 +14,7 @@ import (
 // does; two who insist on this would never end. Who comes to the front again stays there. And whoever is new in
 // front of us is there for a reason: an administrator's rule, say.
 type order struct {
-	rules   map[ruleset.Chain][]ruleset.Rule
+	rules   ruleset.Ruleset
 	insists map[standing]bool // those that jumps were put back in front of once
 	asked   map[standing]bool // those that it was said of that they belong behind a jump
 }
@@ -51,11 +51,11 @@ func (o *order) settle(have ruleset.Ruleset, b delta.Batch) {
 		o.insists[s] = true
 	}
 	clear(o.asked)
-	o.rules = map[ruleset.Chain][]ruleset.Rule{}
-	after := delta.Apply(have, delta.Batch{Jumps: b.Jumps, Unjump: b.Unjump})
+	builtIn := ruleset.Ruleset{}
 	for _, j := range ruleset.Jumps() {
-		o.rules[j.From] = slices.Clone(after[j.From])
+		builtIn[j.From] = have[j.From]
 	}
+	o.rules = delta.Apply(builtIn, delta.Batch{Jumps: b.Jumps, Unjump: b.Unjump})
 	for s := range o.insists { // what is gone insists on nothing
 		if !slices.Contains(o.rules[s.in], s.rule) {
 			delete(o.insists, s)

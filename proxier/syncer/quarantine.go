@@ -126,6 +126,20 @@ func (s *Syncer) nextTrial() (time.Time, bool) {
 	return next, !next.IsZero()
 }
 
+// news returns who is in quarantine now and was not before, and the other way round, each by name.
+func news(before, now map[model.ServiceName]Quarantined) (leftOut, takenIn []model.ServiceName) {
+	only := func(some, others map[model.ServiceName]Quarantined) (names []model.ServiceName) {
+		for name := range some {
+			if _, both := others[name]; !both {
+				names = append(names, name)
+			}
+		}
+		slices.SortFunc(names, model.ServiceName.Compare)
+		return names
+	}
+	return only(now, before), only(before, now)
+}
+
 // sameEntry compares as the Tracker does: what did not change is the same value.
 func sameEntry(a, b model.Entry) bool {
 	return a.Service.Equal(b.Service) && maps.EqualFunc(a.Backends, b.Backends, slices.Equal[[]model.Endpoint])

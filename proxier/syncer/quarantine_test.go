@@ -80,6 +80,34 @@ func TestServiceThatBecomesRefusedIsFoundAmongTheChangedOnes(t *testing.T) {
 	})
 }
 
+// Who hears of reports learns once that a Service is left out, and once that it is not any more; failed syncs in between
+// change nothing about that.
+func TestQuarantineIsNewsOnce(t *testing.T) {
+	k := &fakeKernel{poison: poison}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		bad, good := back(service("front", "10.96.0.1"), poison.String()), back(service("front", "10.96.0.1"), "10.244.0.1:80")
+		other := func(endpoint string) backed { return back(service("back", "10.96.0.2"), endpoint) }
+		front := []model.ServiceName{bad.Name}
+		check := func(what string, r Report, failed bool, leftOut, takenIn []model.ServiceName) {
+			t.Helper()
+			if (r.Err != nil) != failed || !slices.Equal(r.LeftOut, leftOut) || !slices.Equal(r.TakenIn, takenIn) {
+				t.Errorf("%s: error %v, left out %v, taken in %v; want failure %v, %v, %v", what, r.Err, r.LeftOut, r.TakenIn, failed, leftOut, takenIn)
+			}
+		}
+		source.change(nil, bad, other("10.244.0.2:80"))
+		check("it is refused", <-reports, false, front, nil)
+		source.change(nil, other("10.244.0.3:80"))
+		check("another one changes", <-reports, false, nil, nil)
+		k.saveErr = errRefused
+		source.change(nil, good)
+		check("it is healed, but nothing can be read", <-reports, true, nil, nil)
+		k.saveErr = nil
+		check("it is programmed", <-reports, false, nil, front)
+		source.change(nil, other("10.244.0.4:80"))
+		check("another one changes again", <-reports, false, nil, nil)
+	})
+}
+
 func TestServiceInQuarantineIsTriedAgainNowAndThen(t *testing.T) {
 	k := &fakeKernel{poison: poison}
 	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {

@@ -82,6 +82,7 @@ type Syncer struct {
 	order order // of the rules in built-in chains
 
 	refused map[model.ServiceName]Quarantined
+	told    map[model.ServiceName]Quarantined // what the last successful sync said of them
 
 	failures int       // in a row
 	since    time.Time // arrival of the oldest change that is not in the kernel
@@ -123,12 +124,21 @@ type Report struct {
 	Repaired []ruleset.Chain
 	// Held are references of others to chains that should have been deleted.
 	Held []delta.Reference
-	// Quarantined are the Services that are not programmed because the kernel refuses their rules.
-	Quarantined map[model.ServiceName]Quarantined
+	// Quarantined are the Services that are not programmed because the kernel refuses their rules. LeftOut are those
+	// of them that were not as of the last successful sync, and TakenIn those that were and no longer are; one that
+	// has no entry in Services is gone. A failed sync says nothing about that.
+	Quarantined      map[model.ServiceName]Quarantined
+	LeftOut, TakenIn []model.ServiceName
 	// Err is why the sync failed. It will be tried again after Retry.
 	Err   error
 	Retry time.Duration
 }
+
+// Wrote reports whether anything was written.
+func (r Report) Wrote() bool { return r.Written+r.Deleted+r.Jumps > 0 }
+
+// IsRepair reports whether something of ours was put right that others had changed.
+func (r Report) IsRepair() bool { return r.Foreign && r.Err == nil && r.Wrote() }
 
 // Counts are numbers of rules by table.
 type Counts struct{ Filter, Nat int }
@@ -157,6 +167,8 @@ func (s *Syncer) sync(ctx context.Context, step model.Step, since time.Time) Rep
 		return r
 	}
 	s.failures, s.since = 0, time.Time{}
+	r.LeftOut, r.TakenIn = news(s.told, r.Quarantined)
+	s.told = r.Quarantined
 	return r
 }
 
@@ -279,7 +291,6 @@ func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot mode
 	start := time.Now()
 	want := p.Reset(snapshot, s.config).Write
 	r.planned(p, start)
-	keepFirewall(have, want)
 	return delta.Between(have, want).Attach(have, ruleset.Jumps(), s.order.behind)
 }
 
@@ -327,13 +338,5 @@ func (c *Counts) add(b delta.Batch) {
 		case ruleset.Nat:
 			c.Nat += len(rules)
 		}
-	}
-}
-
-// keepFirewall lets KUBE-FIREWALL, which the kubelet fills too, stay as it is where the plan has no rules for it.
-func keepFirewall(have, want ruleset.Ruleset) {
-	c := ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Firewall}
-	if _, planned := want[c]; !planned {
-		want[c] = have[c]
 	}
 }
