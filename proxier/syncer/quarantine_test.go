@@ -98,10 +98,10 @@ func TestQuarantineIsNewsOnce(t *testing.T) {
 		check("it is refused", <-reports, false, front, nil)
 		source.change(nil, other("10.244.0.3:80"))
 		check("another one changes", <-reports, false, nil, nil)
-		k.saveErr = errRefused
+		k.unreadable.Store(true)
 		source.change(nil, good)
 		check("it is healed, but nothing can be read", <-reports, true, nil, nil)
-		k.saveErr = nil
+		k.unreadable.Store(false)
 		check("it is programmed", <-reports, false, nil, front)
 		source.change(nil, other("10.244.0.4:80"))
 		check("another one changes again", <-reports, false, nil, nil)

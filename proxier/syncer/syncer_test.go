@@ -28,8 +28,9 @@ type fakeKernel struct {
 	// batches are those that were accepted.
 	batches []delta.Batch
 	// refuse makes that many writes fail, after the filter table was committed.
-	refuse  int
-	saveErr error
+	refuse int
+	// unreadable makes each Save fail.
+	unreadable atomic.Bool
 	// poison is an endpoint whose rules are refused; anonymously: without saying which line it is.
 	poison      netip.AddrPort
 	anonymously bool
@@ -69,12 +70,18 @@ func (k *fakeKernel) refuses(b delta.Batch) error {
 	return nil
 }
 
-var errRefused = errors.New("line 7 refused")
+var (
+	errRefused    = errors.New("line 7 refused")
+	errUnreadable = errors.New("permission denied")
+)
 
 func (k *fakeKernel) Save(context.Context, ...ruleset.Table) (ruleset.Saved, error) {
 	k.saves++
 	time.Sleep(k.reading)
-	return ruleset.Saved{Rules: delta.Apply(k.rules, delta.Batch{})}, k.saveErr
+	if k.unreadable.Load() {
+		return ruleset.Saved{}, errUnreadable
+	}
+	return ruleset.Saved{Rules: delta.Apply(k.rules, delta.Batch{})}, nil
 }
 
 func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) (delta.Written, error) {
@@ -382,10 +389,11 @@ func TestVitalServicesOfALargeClusterAreServedFirst(t *testing.T) {
 }
 
 func TestKernelThatCannotBeReadIsNotWritten(t *testing.T) {
-	k := &fakeKernel{saveErr: errors.New("permission denied")}
+	k := &fakeKernel{}
+	k.unreadable.Store(true)
 	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
 		source.set(service("front", "10.96.0.1"))
-		if r := <-reports; !errors.Is(r.Err, k.saveErr) || len(k.batches) != 0 {
+		if r := <-reports; !errors.Is(r.Err, errUnreadable) || len(k.batches) != 0 {
 			t.Errorf("error %v and %d writes, want the cause and none", r.Err, len(k.batches))
 		}
 	})
