@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -25,16 +26,15 @@ func (r *run) addresses(ctx context.Context, f ipproto.Family) <-chan struct{} {
 // followAddresses listens to the kernel until ctx ends. Whoever cannot listen learns of addresses with the next sync.
 func followAddresses(ctx context.Context, f ipproto.Family, changed chan<- struct{}) {
 	const again = 30 * time.Second
+	failed := func(err error) {
+		klog.V(2).InfoS("Cannot follow the addresses of this node; will try again", "family", f, "because", err)
+	}
 	for ctx.Err() == nil {
 		updates := make(chan netlink.AddrUpdate)
 		done := make(chan struct{})
-		err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{
-			ErrorCallback: func(err error) {
-				klog.V(2).InfoS("Cannot follow the addresses of this node; will try again", "family", f, "because", err)
-			},
-		})
+		err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{ErrorCallback: failed})
 		if err != nil {
-			klog.V(2).InfoS("Cannot follow the addresses of this node; will try again", "family", f, "because", err)
+			failed(err)
 		} else {
 			tell(changed) // of what changed while nobody listened
 			pass(ctx, f, updates, changed)
@@ -54,7 +54,7 @@ func pass(ctx context.Context, f ipproto.Family, updates <-chan netlink.AddrUpda
 			if !open {
 				return
 			}
-			if is4 := u.LinkAddress.IP.To4() != nil; is4 == (f == ipproto.IPv4) {
+			if a, ok := netip.AddrFromSlice(u.LinkAddress.IP); ok && ipproto.FamilyOf(a) == f {
 				tell(changed)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"net/http/httptest"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestConntrackNodePorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := conntrack.NewAddresses([]netip.Addr{home}, false); !got.Equal(want) {
+	if want := conntrack.NewAddresses([]netip.Addr{home}, false); !reflect.DeepEqual(got, want) {
 		t.Errorf("node ports answer on %v, want %v", got, want)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -58,8 +57,8 @@ iptables-save; or, with --manifests or --kubeconfig, those that it should have.`
 	return cmd
 }
 
-// packet reads the flags.
-func (e *explain) packet(own []netip.Addr) (trace.Packet, error) {
+// packet reads the flags. Of a packet without an interface it is left open who sends it.
+func (e *explain) packet() (trace.Packet, error) {
 	var errs []error
 	from, err := netip.ParseAddr(e.from)
 	if err != nil {
@@ -80,27 +79,26 @@ func (e *explain) packet(own []netip.Addr) (trace.Packet, error) {
 	if ipproto.FamilyOf(from) != ipproto.FamilyOf(dst) {
 		return trace.Packet{}, fmt.Errorf("--from %s and --to %s are not of the same IP family", from, to)
 	}
-	p := trace.Packet{Src: from, Dst: dst, DstPort: to.Port(), Proto: protocol, In: e.in}
-	if p.In == "" && !from.IsLoopback() && !slices.Contains(own, from) {
-		p.In = "?" // of which no interface has the name
-	}
-	return p, nil
+	return trace.Packet{Src: from, Dst: dst, DstPort: to.Port(), Proto: protocol, In: e.in}, nil
 }
 
 func (e *explain) run(ctx context.Context, fs *pflag.FlagSet, stdin io.Reader, stdout, stderr io.Writer) error {
-	host, err := thisHost()
+	packet, err := e.packet()
 	if err != nil {
 		return err
 	}
-	packet, err := e.packet(host.Addrs)
-	if err != nil {
+	family := ipproto.FamilyOf(packet.Dst)
+	host := trace.Host{}
+	if host.Addrs, err = interfaceAddrs(family); err != nil {
 		return err
+	}
+	if packet.In == "" && !packet.Src.IsLoopback() && !slices.Contains(host.Addrs, packet.Src) {
+		packet.In = "?" // of which no interface has the name
 	}
 	cfg, err := checked(e.flags, fs, stderr)
 	if err != nil {
 		return err
 	}
-	family := ipproto.FamilyOf(packet.Dst)
 	var rules ruleset.Ruleset
 	if cfg.Source.Manifests == "" && cfg.Source.Kubeconfig == "" && cfg.Source.Master == "" {
 		rules, err = ofKernel(ctx, cfg.Backend, family)
@@ -158,21 +156,4 @@ func indented(text string) string {
 		return ""
 	}
 	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
-}
-
-// thisHost is what the walk has to know of this machine.
-func thisHost() (trace.Host, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return trace.Host{}, fmt.Errorf("list the node's addresses: %w", err)
-	}
-	var h trace.Host
-	for _, a := range all {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				h.Addrs = append(h.Addrs, ip.Unmap())
-			}
-		}
-	}
-	return h, nil
 }

@@ -18,27 +18,26 @@ func (k *kernelFacts) learn(ctx context.Context, kernel *iptables.Kernel) bool {
 	}
 	before := k.lacks
 	for f, why := range lacks {
-		was := *k.lacked(f)
-		*k.lacked(f) = true
-		if !was {
+		lacked, then := k.lacked(f)
+		if !*lacked {
+			*lacked = true
 			klog.InfoS("The kernel lacks something that rules use; they do without", "family", kernel.Family,
-				"lacks", f, "then", without[f], "because", why)
+				"lacks", f, "then", then, "because", why)
 		}
 	}
 	return k.lacks != before
 }
 
-func (k *kernelFacts) lacked(f iptables.Feature) *bool {
-	return map[iptables.Feature]*bool{
-		iptables.Recent: &k.lacks.Recent, iptables.Statistic: &k.lacks.Statistic,
-		iptables.AddrType: &k.lacks.AddrType, iptables.Reject: &k.lacks.Reject,
-	}[f]
-}
-
-// without says what is otherwise where the kernel lacks a feature; see plan.Lacks.
-var without = map[iptables.Feature]string{
-	iptables.Recent:    "clients do not stay with an endpoint (sessionAffinity)",
-	iptables.Statistic: "this node sends all connections to a Service to one of its endpoints",
-	iptables.AddrType:  "node ports answer on the addresses that the node has now",
-	iptables.Reject:    "connections to Services without endpoints are not refused, but dropped",
+// lacked returns where it stands that the kernel lacks a feature, and what is otherwise then; see plan.Lacks.
+func (k *kernelFacts) lacked(f iptables.Feature) (at *bool, then string) {
+	switch f {
+	case iptables.Recent:
+		return &k.lacks.Recent, "clients do not stay with an endpoint (sessionAffinity)"
+	case iptables.Statistic:
+		return &k.lacks.Statistic, "this node sends all connections to a Service to one of its endpoints"
+	case iptables.AddrType:
+		return &k.lacks.AddrType, "node ports answer on the addresses that the node has now"
+	default: // iptables.Reject
+		return &k.lacks.Reject, "connections to Services without endpoints are not refused, but dropped"
+	}
 }

@@ -1,9 +1,6 @@
 package conntrack
 
-import (
-	"maps"
-	"net/netip"
-)
+import "net/netip"
 
 // Work is a number of frontends that have to be cleaned.
 type Work struct {
@@ -64,11 +61,6 @@ func NewAddresses(list []netip.Addr, loopback bool) Addresses {
 		a.list[one] = struct{}{}
 	}
 	return a
-}
-
-// Equal reports whether both are the same addresses.
-func (a Addresses) Equal(o Addresses) bool {
-	return a.loopback == o.loopback && maps.Equal(a.list, o.list)
 }
 
 func (a Addresses) has(one netip.Addr) bool {

@@ -29,8 +29,8 @@
 // Missed: elements that packets add to sets, and tables that end with the program that owns them; iptables-nft
 // uses neither.
 //
-// The answer to NFT_MSG_GETGEN names a process, but that is who asks. Who wrote is told only to those who listen
-// at the time of the commit; see Watch.
+// The answer to NFT_MSG_GETGEN names a process, but that is who asks. Who wrote is told only to those who listen at
+// the time of the commit, for whom the kernel then describes each of its rules: 40 ms for 10,000. So it is not known.
 //
 // # legacy
 //

@@ -3,14 +3,12 @@ package generation
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// nftNewGen is the type of messages with a generation, in answers and when one was committed.
+	// nftNewGen is the type of messages with a generation.
 	nftNewGen = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN
 	nftGetGen = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN
 
@@ -57,32 +55,26 @@ func parseMessage(b []byte) (kind uint16, seq uint32, body []byte, err error) {
 }
 
 // parseGeneration reads the body of an NFT_MSG_NEWGEN.
-func parseGeneration(body []byte) (Commit, error) {
-	var c Commit
+func parseGeneration(body []byte) (uint32, error) {
 	if len(body) < nfgenHeader {
-		return c, errShort
+		return 0, errShort
 	}
+	generation := uint32(0) // which the kernel leaves out when it counts
 	for rest := body[nfgenHeader:]; len(rest) >= unix.SizeofNlAttr; {
 		size := int(binary.NativeEndian.Uint16(rest))
 		kind := binary.NativeEndian.Uint16(rest[2:]) & nlaTypeMask
 		if size < unix.SizeofNlAttr || size > len(rest) {
-			return c, errShort
+			return 0, errShort
 		}
-		value := rest[unix.SizeofNlAttr:size]
-		switch {
-		case kind == unix.NFTA_GEN_ID && len(value) == 4:
-			c.Generation = binary.BigEndian.Uint32(value)
-		case kind == unix.NFTA_GEN_PROC_PID && len(value) == 4:
-			c.PID = int(binary.BigEndian.Uint32(value))
-		case kind == unix.NFTA_GEN_PROC_NAME:
-			c.Program = strings.TrimRight(string(value), "\x00")
+		if value := rest[unix.SizeofNlAttr:size]; kind == unix.NFTA_GEN_ID && len(value) == 4 {
+			generation = binary.BigEndian.Uint32(value)
 		}
 		rest = rest[min(align(size), len(rest)):]
 	}
-	if c.Generation == 0 { // the kernel leaves it out when it counts
-		return c, fmt.Errorf("the message of the kernel has no generation")
+	if generation == 0 {
+		return 0, errors.New("the message of the kernel has no generation")
 	}
-	return c, nil
+	return generation, nil
 }
 
 // align rounds up to where the next attribute begins.

@@ -19,7 +19,7 @@ type nftSocket struct {
 const patience = 1
 
 func openNFT() (kernel, error) {
-	fd, err := netlinkSocket(0)
+	fd, err := netlinkSocket()
 	if err != nil {
 		return nil, err
 	}
@@ -30,8 +30,8 @@ func openNFT() (kernel, error) {
 	return &nftSocket{fd: fd}, nil
 }
 
-func netlinkSocket(flags int) (int, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|flags, unix.NETLINK_NETFILTER)
+func netlinkSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return -1, fmt.Errorf("the kernel has no netlink socket for netfilter: %w", err)
 	}
@@ -46,10 +46,10 @@ func (s *nftSocket) close() error { return unix.Close(s.fd) }
 
 // read asks again if the socket had no room for the answer: the error says so once and is gone.
 func (s *nftSocket) read() (Stamp, error) {
-	c, err := s.ask()
+	n, err := s.ask()
 	if errors.Is(err, unix.ENOBUFS) {
 		s.drain()
-		c, err = s.ask()
+		n, err = s.ask()
 	}
 	switch {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
@@ -57,7 +57,7 @@ func (s *nftSocket) read() (Stamp, error) {
 	case err != nil:
 		return Stamp{}, privilege(err)
 	}
-	return Stamp{backend: nft, generation: c.Generation}, nil
+	return Stamp{backend: nft, generation: n}, nil
 }
 
 // drain throws away what is in the socket.
@@ -71,11 +71,11 @@ func (s *nftSocket) drain() {
 	}
 }
 
-func (s *nftSocket) ask() (Commit, error) {
+func (s *nftSocket) ask() (uint32, error) {
 	s.seq++
 	to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
 	if err := again(func() error { return unix.Sendto(s.fd, getGen(s.seq), 0, to) }); err != nil {
-		return Commit{}, err
+		return 0, err
 	}
 	var buf [1024]byte // an answer has 56 bytes
 	for {
@@ -83,10 +83,10 @@ func (s *nftSocket) ask() (Commit, error) {
 		var from unix.Sockaddr
 		err := again(func() (err error) { n, from, err = unix.Recvfrom(s.fd, buf[:], 0); return err })
 		if errors.Is(err, unix.EAGAIN) {
-			return Commit{}, fmt.Errorf("no answer of the kernel within %d s", patience)
+			return 0, fmt.Errorf("no answer of the kernel within %d s", patience)
 		}
 		if err != nil {
-			return Commit{}, err
+			return 0, err
 		}
 		if !fromKernel(from) {
 			continue // any process may send to our port
@@ -96,7 +96,7 @@ func (s *nftSocket) ask() (Commit, error) {
 			continue // the answer to a question that was given up
 		}
 		if err != nil {
-			return Commit{}, err
+			return 0, err
 		}
 		if kind == nftNewGen {
 			return parseGeneration(body)

@@ -298,8 +298,7 @@ func TestWithoutPrivilege(t *testing.T) {
 	_, ofNFT := OpenNFT()
 	_, of4 := OpenLegacy(ipproto.IPv4)
 	_, of6 := OpenLegacy(ipproto.IPv6)
-	_, ofWatch := OpenWatch()
-	for name, err := range map[string]error{"nft": ofNFT, "legacy ipv4": of4, "legacy ipv6": of6, "watch": ofWatch} {
+	for name, err := range map[string]error{"nft": ofNFT, "legacy ipv4": of4, "legacy ipv6": of6} {
 		if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
 			t.Errorf("%s: %v; want EPERM and the name of the privilege", name, err)
 		}

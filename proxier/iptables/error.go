@@ -58,10 +58,8 @@ func (e *RestoreError) AboutRules() bool { return e.Line > 0 && hint(e.Stderr) =
 // and the same may work a moment later.
 func IsLockBusy(err error) bool { return said(err, "holding the xtables lock") }
 
-// IsTooLarge reports whether a COMMIT had more rules than fit into the netlink socket of iptables-nft-restore.
-// None of the rules is to blame. It happens in user namespaces, where the tool may not enlarge the buffer.
-func IsTooLarge(err error) bool { return said(err, tooLong) }
-
+// tooLong is of a COMMIT with more rules than fit into the netlink socket of iptables-nft-restore, of which none is to
+// blame. It happens in user namespaces, where the tool may not enlarge the buffer.
 const tooLong = "sendmsg() failed: Message too long"
 
 // said reports whether a command that failed said so.

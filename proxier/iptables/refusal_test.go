@@ -169,11 +169,11 @@ func TestRestoreErrorReadsAsASentence(t *testing.T) {
 	}
 }
 
-// The one error of the size of a batch, in the words of 1.8.9.
-func TestIsTooLarge(t *testing.T) {
-	err := fmt.Errorf("sync: %w", &iptables.RestoreError{Stderr: "sendmsg() failed: Message too long\niptables-nft-restore: line 789 failed: Message too long.\n"})
-	if !iptables.IsTooLarge(err) || iptables.IsTooLarge(&iptables.RestoreError{Stderr: "iptables-restore: line 4 failed\n"}) || iptables.IsTooLarge(nil) {
-		t.Error("IsTooLarge knows other errors than this one")
+// The one error of the size of a batch, in the words of 1.8.9, is not that of a rule.
+func TestTooLargeIsNotAboutRules(t *testing.T) {
+	err := &iptables.RestoreError{Line: 789, Stderr: "sendmsg() failed: Message too long\niptables-nft-restore: line 789 failed: Message too long.\n"}
+	if err.AboutRules() || !strings.Contains(err.Error(), "net.core.wmem_max") {
+		t.Errorf("%v is taken for a refusal of rules, or does not say what to do", err)
 	}
 }
 

@@ -30,9 +30,8 @@ type Kernel struct {
 	// Committed, if set, sees the rules after each COMMIT.
 	Committed func(ruleset.Ruleset)
 
-	mu       sync.Mutex
-	rules    ruleset.Ruleset
-	restores int
+	mu    sync.Mutex
+	rules ruleset.Ruleset
 }
 
 // New returns a kernel that has the built-in chains and nothing else.
@@ -57,34 +56,6 @@ func (k *Kernel) Rules() ruleset.Ruleset {
 	return maps.Clone(k.rules)
 }
 
-// Set replaces the content of a chain, or creates it: somebody else was here.
-func (k *Kernel) Set(c ruleset.Chain, rules ...ruleset.Rule) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.rules[c] = rules
-}
-
-// Restores returns how often Restore was called.
-func (k *Kernel) Restores() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.restores
-}
-
-// Save is iptables.Kernel.Save.
-func (k *Kernel) Save(_ context.Context, tables ...ruleset.Table) (ruleset.Saved, error) {
-	if len(tables) == 0 {
-		tables = []ruleset.Table{ruleset.Mangle, ruleset.Filter, ruleset.Nat}
-	}
-	saved := ruleset.Saved{Rules: ruleset.Ruleset{}, Tables: tables}
-	for c, rules := range k.Rules() {
-		if slices.Contains(tables, c.Table) {
-			saved.Rules[c] = slices.Clone(rules)
-		}
-	}
-	return saved, nil
-}
-
 // Apply is iptables.Kernel.Apply.
 func (k *Kernel) Apply(ctx context.Context, b delta.Batch) (written delta.Written, err error) {
 	if b.Empty() {
@@ -105,7 +76,6 @@ func (k *Kernel) Restore(_ context.Context, write func(io.Writer) error) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.restores++
 	tx := transaction{}
 	lines := bufio.NewScanner(&in)
 	lines.Buffer(nil, 1<<20)

@@ -158,9 +158,6 @@ current-context: bench
 
 func (b *Bed) node() *lab.Namespace { return b.lab.Host(lab.Node) }
 
-// Command runs a program on the node and returns its standard output.
-func (b *Bed) Command(argv ...string) ([]byte, error) { return b.node().Command(nil, argv...) }
-
 // Iptables runs iptables on the node.
 func (b *Bed) Iptables(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "iptables-"+b.Backend, args...)
