@@ -26,6 +26,15 @@ func newLab(t *testing.T, f ipproto.Family) *Lab {
 		}
 		t.Skip(err)
 	}
+	l, err := New(config(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+func config(f ipproto.Family) Config {
 	c := Config{Family: f, Ports: []uint16{80, 3001}}
 	if f == ipproto.IPv4 {
 		c.Node = addrs("192.168.0.2")
@@ -38,12 +47,7 @@ func newLab(t *testing.T, f ipproto.Family) *Lab {
 			Pod: prefixes("fd00:10::2/128"), Ext: prefixes("2600:5200::1/128"), Endpoints: prefixes("fd00:10:180::/48"),
 		}
 	}
-	l, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Close)
-	return l
+	return c
 }
 
 func addrs(texts ...string) (all []netip.Addr) {
@@ -93,18 +97,28 @@ func TestPacketsGoWhereTheyAreRouted(t *testing.T) {
 		{"pod to nowhere, IPv6", Pod, "fd00:10::2", "[fd00:172:30::41]:80", "world [fd00:172:30::41]:80 fd00:10::2"},
 		{"node to itself, IPv6", Node, "::1", "[::1]:80", "node [::1]:80 ::1"},
 	}
-	labs := map[ipproto.Family]*Lab{}
-	for _, f := range ipproto.Families {
-		labs[f] = newLab(t, f)
+	four, six := newLab(t, ipproto.IPv4), newLab(t, ipproto.IPv6)
+	both, err := four.Join(config(ipproto.IPv6))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range cases {
-		for _, proto := range ipproto.Protos {
-			t.Run(c.name+"/"+proto.String(), func(t *testing.T) {
-				l := labs[ipproto.FamilyOf(netip.MustParseAddr(c.src))]
-				if got := see(t, l, proto, c.from, c.src, c.to, patience); got != c.want {
-					t.Errorf("got %s, want %s", got, c.want)
-				}
-			})
+	t.Cleanup(both.Close)
+	for _, labs := range []struct {
+		name      string
+		four, six *Lab
+	}{{"a node of each family", four, six}, {"a node of both", four, both}} {
+		for _, c := range cases {
+			l := labs.four
+			if ipproto.FamilyOf(netip.MustParseAddr(c.src)) == ipproto.IPv6 {
+				l = labs.six
+			}
+			for _, proto := range ipproto.Protos {
+				t.Run(labs.name+"/"+c.name+"/"+proto.String(), func(t *testing.T) {
+					if got := see(t, l, proto, c.from, c.src, c.to, patience); got != c.want {
+						t.Errorf("got %s, want %s", got, c.want)
+					}
+				})
+			}
 		}
 	}
 }

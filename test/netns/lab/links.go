@@ -20,8 +20,8 @@ func (l *Lab) linkAddress(n, end byte) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x64, 3: n, 15: end}), 64)
 }
 
-// connect makes the n-th link of the node and the routes over it.
-func (l *Lab) connect(h Host, n int) error {
+// link makes the n-th link of the node.
+func (l *Lab) link(h Host, n int) error {
 	node, far := l.hosts[Node], l.hosts[h]
 	var farThread int
 	if err := far.Do(func() error { farThread = unix.Gettid(); return nil }); err != nil {
@@ -37,6 +37,12 @@ func (l *Lab) connect(h Host, n int) error {
 	if err := node.links.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make link: %w", err)
 	}
+	return nil
+}
+
+// connect gives the n-th link of the node its addresses, and makes the routes over it.
+func (l *Lab) connect(h Host, n int) error {
+	node, far := l.hosts[Node], l.hosts[h]
 	near, away := l.linkAddress(byte(n), 1), l.linkAddress(byte(n), 2)
 	nearLink, err := setUp(node, string(h), near)
 	if err != nil {

@@ -24,6 +24,12 @@ func (l *Lab) socket(h Host, kind, proto int) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("make socket in %s: %w", h, err)
 	}
+	if l.Family == ipproto.IPv6 && kind != unix.SOCK_RAW { // so that a host of both families can listen on a port of each
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			_ = unix.Close(fd)
+			return -1, os.NewSyscallError("setsockopt", err)
+		}
+	}
 	options := []option{{v4: unix.IP_RECVERR, v6: unix.IPV6_RECVERR}}
 	if h != Node {
 		options = append(options, option{v4: unix.IP_TRANSPARENT, v6: unix.IPV6_TRANSPARENT})

@@ -46,6 +46,7 @@ type Lab struct {
 	servers []interface{ Close() error }
 
 	sctpPort atomic.Uint32 // the last source port, less a constant
+	joined   bool          // the hosts are those of another lab
 }
 
 // New builds the lab. Close must be called also after an error of later steps.
@@ -67,10 +68,23 @@ func (l *Lab) Close() {
 		_ = s.Close() // nobody listens any more
 	}
 	l.servers = nil
+	if l.joined {
+		return
+	}
 	for _, ns := range l.hosts {
 		ns.Close()
 	}
 	clear(l.hosts)
+}
+
+// Join gives the hosts another family beside theirs, and returns a lab that speaks it. Close that one first.
+func (l *Lab) Join(c Config) (*Lab, error) {
+	j := &Lab{Config: c, hosts: l.hosts, joined: true}
+	if err := j.furnish(); err != nil {
+		j.Close()
+		return nil, fmt.Errorf("add %s to the %s lab: %w", c.Family, l.Family, err)
+	}
+	return j, nil
 }
 
 func (l *Lab) build() error {
@@ -84,6 +98,16 @@ func (l *Lab) build() error {
 			return err
 		}
 	}
+	for i, h := range neighbours {
+		if err := l.link(h, i+1); err != nil {
+			return fmt.Errorf("link %s to the node: %w", h, err)
+		}
+	}
+	return l.furnish()
+}
+
+// furnish adds what a family needs: addresses, routes and servers.
+func (l *Lab) furnish() error {
 	if err := l.ownAddresses(); err != nil {
 		return err
 	}
