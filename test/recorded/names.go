@@ -1,0 +1,95 @@
+package recorded
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"espalier/proxier/ipproto"
+)
+
+// Names of chains end in hashes, which do not compress, and 10,000 Services have 35,000 of them. So rules are kept with
+// words in their place that say what was hashed: %12.1 is port 1 of Service 12, %12.1.3 is its endpoint 3. A hash that
+// is not of the cluster stays as it is, so nothing depends on knowing them all.
+
+// hash is how kube-proxy makes a name of words (pkg/proxy/iptables/proxier.go, portProtoHash and endpointHash). It is
+// not that of package ruleset, which it is to be compared with.
+func hash(words ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(words, "")))
+	return base32.StdEncoding.EncodeToString(sum[:])[:16]
+}
+
+// spoken returns the words for all hashes of a cluster in a family.
+func spoken(cluster []Service, f ipproto.Family) map[string]string {
+	words := map[string]string{}
+	for _, s := range cluster {
+		for i, p := range s.Ports {
+			port := s.Namespace + "/" + s.Name + ":" + p.Name + p.Proto.String()
+			word := fmt.Sprintf("%%%d.%d", s.Number, i)
+			words[hash(port)] = word
+			for e := range s.Endpoints {
+				at := fmt.Sprintf("%s:%d", s.Endpoint(f, e), p.Port)
+				if f == ipproto.IPv6 {
+					at = fmt.Sprintf("[%s]:%d", s.Endpoint(f, e), p.Port)
+				}
+				words[hash(port, at)] = fmt.Sprintf("%s.%d", word, e)
+			}
+		}
+	}
+	return words
+}
+
+var (
+	hashed = regexp.MustCompile(`\b(KUBE-(?:SVC|SVL|EXT|FW|SEP)-)([A-Z2-7]{16})\b`)
+	worded = regexp.MustCompile(`\b(KUBE-(?:SVC|SVL|EXT|FW|SEP)-)(%[0-9.]+[0-9])`)
+)
+
+// replace replaces what pattern finds behind the beginning of a name.
+func replace(text string, pattern *regexp.Regexp, with map[string]string) string {
+	var b strings.Builder
+	last := 0
+	for _, at := range pattern.FindAllStringSubmatchIndex(text, -1) {
+		if word, known := with[text[at[4]:at[5]]]; known {
+			b.WriteString(text[last:at[4]])
+			b.WriteString(word)
+			last = at[5]
+		}
+	}
+	b.WriteString(text[last:])
+	return b.String()
+}
+
+// speak puts words in the place of hashes, and leaves out what each rule of a chain begins with.
+func speak(rules Rules, size int, f ipproto.Family) string {
+	var b strings.Builder
+	for line := range strings.Lines(replace(string(rules), hashed, spoken(Cluster(size), f))) {
+		if _, rule, is := strings.Cut(line, " "); is && strings.HasPrefix(line, "-A ") {
+			_, line, _ = strings.Cut(rule, " ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// listen is the inverse of speak.
+func listen(text string, size int, f ipproto.Family) Rules {
+	var b strings.Builder
+	chain := ""
+	for line := range strings.Lines(text) {
+		switch {
+		case line[0] == ':':
+			chain, _, _ = strings.Cut(line[1:], " ")
+		case line[0] != '*' && line != "COMMIT\n":
+			b.WriteString("-A " + chain + " ")
+		}
+		b.WriteString(line)
+	}
+	words := spoken(Cluster(size), f)
+	hashes := make(map[string]string, len(words))
+	for h, word := range words {
+		hashes[word] = h
+	}
+	return Rules(replace(b.String(), worded, hashes))
+}
