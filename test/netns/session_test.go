@@ -22,9 +22,8 @@ import (
 // ports are those that something in the tables listens on, or could be led to by mistake.
 var ports = []uint16{53, 80, 443, 3001, 3002, 3003, 5353, 8443, 30000}
 
-// newLab builds the surroundings of the tables.
-func newLab(t *testing.T, f ipproto.Family) *lab.Lab {
-	t.Helper()
+// labConfig describes the surroundings of the tables.
+func labConfig(f ipproto.Family) lab.Config {
 	c := lab.Config{Family: f, Ports: ports, Routes: map[lab.Host][]netip.Prefix{}}
 	for _, a := range []string{"192.168.0.2", "192.168.1.2", "192.168.99.11"} {
 		c.Node = append(c.Node, in(f, netip.MustParseAddr(a)))
@@ -39,7 +38,13 @@ func newLab(t *testing.T, f ipproto.Family) *lab.Lab {
 			c.Routes[h] = append(c.Routes[h], prefixIn(f, netip.MustParsePrefix(text)))
 		}
 	}
-	l, err := lab.New(c)
+	return c
+}
+
+// newLab builds the surroundings of the tables.
+func newLab(t *testing.T, f ipproto.Family) *lab.Lab {
+	t.Helper()
+	l, err := lab.New(labConfig(f))
 	if err != nil {
 		t.Fatal(err)
 	}

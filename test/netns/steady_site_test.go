@@ -32,6 +32,7 @@ type site struct {
 	flags   []string // beyond those that launch gives
 	program string
 	running *program
+	pace    time.Duration // in which each client connects; a millisecond at least
 }
 
 // program is one life of the program.
@@ -195,15 +196,18 @@ func (s *site) stop(t *testing.T) {
 // awaitLog waits until the program has logged all of the texts.
 func (s *site) awaitLog(t *testing.T, texts ...string) {
 	t.Helper()
-	s.eventually(t, patience, func() string {
-		log := s.running.log.String()
-		for _, text := range texts {
-			if !strings.Contains(log, text) {
-				return fmt.Sprintf("not logged: %s", text)
-			}
+	s.eventually(t, patience, func() string { return s.missingInLog(texts...) })
+}
+
+// missingInLog says which of the texts the program has not logged, or nothing.
+func (s *site) missingInLog(texts ...string) string {
+	log := s.running.log.String()
+	for _, text := range texts {
+		if !strings.Contains(log, text) {
+			return fmt.Sprintf("not logged: %s", text)
 		}
-		return ""
-	})
+	}
+	return ""
 }
 
 // eventually polls until there is nothing wrong any more, and says how long that took.

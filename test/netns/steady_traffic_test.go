@@ -68,7 +68,7 @@ func (s *site) connect(t *testing.T, forgiven mercy, streams []stream) *traffic 
 }
 
 func (tr *traffic) run(st stream) {
-	pace := time.NewTicker(time.Millisecond) // leaves the processors to others too
+	pace := time.NewTicker(max(tr.site.pace, time.Millisecond)) // leaves the processors to others too
 	defer pace.Stop()
 	for {
 		select {
