@@ -1,11 +1,11 @@
 package netns
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,9 +26,10 @@ type inherited struct {
 	api   string // the path of a kubeconfig
 	tools string // a directory in which iptables is of the wanted backend
 
-	left  map[ipproto.Family]recorded.Rules // by kube-proxy
-	clean map[ipproto.Family]ruleset.Saved  // after a start on a node without rules
-	rest  map[ipproto.Family]ruleset.Ruleset // is to stay
+	left   map[ipproto.Family]recorded.Rules  // by kube-proxy
+	values map[ipproto.Family]ruleset.Saved   // the same
+	clean  map[ipproto.Family]ruleset.Saved   // after a start on a node without rules
+	rest   map[ipproto.Family]ruleset.Ruleset // is to stay
 }
 
 // families are the node as one of each family.
@@ -46,7 +47,7 @@ func inherit(t *testing.T, b iptables.Backend, size int, path string) *inherited
 	n := &inherited{
 		site: four, size: size, tools: t.TempDir(), api: filepath.Join(t.TempDir(), "kubeconfig"),
 		six:  &site{Lab: joined, backend: b},
-		left: map[ipproto.Family]recorded.Rules{}, clean: map[ipproto.Family]ruleset.Saved{}, rest: map[ipproto.Family]ruleset.Ruleset{},
+		left: map[ipproto.Family]recorded.Rules{}, values: map[ipproto.Family]ruleset.Saved{}, clean: map[ipproto.Family]ruleset.Saved{}, rest: map[ipproto.Family]ruleset.Ruleset{},
 	}
 	if n.six.kernel, err = iptables.Open(t.Context(), ipproto.IPv6, b); err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func inherit(t *testing.T, b iptables.Backend, size int, path string) *inherited
 	n.linkTools(t)
 	counters := n.haveCounters()
 	for _, s := range n.families() {
-		s.pace = 5 * time.Millisecond
+		s.pace = 20 * time.Millisecond // so many clients are busy enough
 		rules, err := recorded.Read(size, s.Family)
 		if err != nil {
 			t.Fatal(err)
@@ -64,6 +65,9 @@ func inherit(t *testing.T, b iptables.Backend, size int, path string) *inherited
 			rules = rules.WithoutCounters()
 		}
 		n.left[s.Family] = rules
+		if n.values[s.Family], err = ruleset.Parse(strings.NewReader(string(rules))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return n
 }
@@ -140,10 +144,20 @@ func (n *inherited) awaitSynced(t *testing.T, texts ...string) {
 	n.eventually(t, 3*time.Minute, func() string { return n.missingInLog(texts...) })
 }
 
-// restore gives text to iptables-restore.
+// restore gives text to iptables-restore. It reads a file and not a pipe: the legacy one never cancels the alarm that ends its
+// wait for the lock, and takes it for the end of the text if it has to wait for more of that.
 func (s *site) restore(t *testing.T, text []byte, args ...string) {
 	t.Helper()
-	if _, err := s.Host(lab.Node).Command(bytes.NewReader(text), append([]string{s.kernel.RestoreCommand, "-w", "5"}, args...)...); err != nil {
+	path := filepath.Join(t.TempDir(), "rules")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := s.Host(lab.Node).Command(file, append([]string{s.kernel.RestoreCommand, "-w", "5"}, args...)...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -172,7 +186,7 @@ func (n *inherited) load(t *testing.T) {
 		s.restore(t, []byte(othersRules), "--noflush")
 		saved := s.saved(t)
 		n.rest[s.Family] = rest(saved.Rules)
-		if want := n.recorded(t, s.Family); !sameRules(saved.Owned(), want.Owned()) {
+		if !sameRules(saved.Owned(), n.values[s.Family].Owned()) {
 			t.Fatalf("%s: the kernel does not hold what was recorded", s.Family)
 		}
 	}

@@ -19,6 +19,9 @@ type choice struct {
 func choose(f ipproto.Family, cluster []recorded.Service) choice {
 	c := choice{f, map[recorded.Kind]recorded.Service{}}
 	for _, s := range cluster {
+		if s.Kind == recorded.ExternalIP && s.Endpoints > 1 {
+			continue // its endpoint is to reach itself
+		}
 		c.of[s.Kind] = s
 	}
 	return c

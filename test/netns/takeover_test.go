@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
@@ -31,33 +32,46 @@ func TestTakeover(t *testing.T) {
 				if _, err := iptables.Open(t.Context(), ipproto.IPv4, b); err != nil {
 					cannot(t, err.Error())
 				}
-				n := inherit(t, b, size, path)
-				n.startClean(t)
-				n.load(t)
-				c := n.connectAll(t)
-				n.takeOver(t)
-				n.tell(t)
-				c.some(t)
-				n.checkOurs(t)
-				c.checkKept(t)
-				if b == iptables.Legacy || size < 10000 {
-					n.stop(t)
-					n.giveBack(t)
-					c.some(t)
-					n.checkTheirs(t)
-					c.checkKept(t)
-					if n.running != nil {
-						n.stop(t)
-					}
-					n.takeOver(t)
-					c.some(t)
-					n.checkOurs(t)
-					c.checkKept(t)
-				}
-				c.stop(t)
+				takeOverAndBack(t, inherit(t, b, size, path), size < 10000 || b == iptables.Legacy)
 			})
 		}
 	}
+}
+
+// takeOverAndBack takes over, and if there is a way back goes it and takes over again.
+func takeOverAndBack(t *testing.T, n *inherited, back bool) {
+	t.Helper()
+	n.startClean(t)
+	timed(t, "load the recorded rules", func() { n.load(t) })
+	c := n.connectAll(t)
+	timed(t, "take over", func() { n.takeOver(t) })
+	n.tell(t)
+	c.some(t)
+	n.checkOurs(t)
+	c.checkKept(t)
+	if back {
+		n.stop(t)
+		timed(t, "give back", func() { n.giveBack(t) })
+		c.some(t)
+		n.checkTheirs(t)
+		c.checkKept(t)
+		if n.running != nil {
+			n.stop(t)
+		}
+		timed(t, "take over again", func() { n.takeOver(t) })
+		c.some(t)
+		n.checkOurs(t)
+		c.checkKept(t)
+	}
+	c.stop(t)
+}
+
+// timed prints how long something takes.
+func timed(t *testing.T, what string, do func()) {
+	t.Helper()
+	start := time.Now()
+	do()
+	t.Logf("%s: %v", what, time.Since(start).Round(time.Millisecond))
 }
 
 // startClean finds out what stands after a start on a node without rules, and removes it.
@@ -95,7 +109,7 @@ func (n *inherited) giveBack(t *testing.T) {
 	for _, s := range n.families() {
 		var stale []string
 		for c := range s.saved(t).Rules {
-			if _, theirs := n.recorded(t, s.Family).Rules[c]; c.Table == ruleset.Nat && ruleset.PerService(c.Name) && !theirs {
+			if _, theirs := n.values[s.Family].Rules[c]; c.Table == ruleset.Nat && ruleset.PerService(c.Name) && !theirs {
 				stale = append(stale, c.Name)
 			}
 		}
@@ -147,7 +161,7 @@ func (n *inherited) connectAll(t *testing.T) *connections {
 		}
 		c.clients[i] = s.connect(t, nothing, c.streams[i])
 	}
-	t.Cleanup(c.end) // before the node is gone
+	t.Cleanup(func() { c.stop(t) }) // before the node is gone, if the test has failed
 	c.some(t)
 	return c
 }
@@ -214,19 +228,11 @@ func (c *connections) checkKept(t *testing.T) {
 // stop ends the clients, and reports what went wrong.
 func (c *connections) stop(t *testing.T) {
 	t.Helper()
-	c.ended = true
-	for _, tr := range c.clients {
-		tr.stop(t)
-	}
-}
-
-// end ends the clients of a test that has failed.
-func (c *connections) end() {
 	if c.ended {
 		return
 	}
+	c.ended = true
 	for _, tr := range c.clients {
-		close(tr.done)
-		tr.clients.Wait()
+		tr.stop(t)
 	}
 }

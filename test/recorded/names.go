@@ -41,30 +41,20 @@ func spoken(cluster []Service, f ipproto.Family) map[string]string {
 	return words
 }
 
-var (
-	hashed = regexp.MustCompile(`\b(KUBE-(?:SVC|SVL|EXT|FW|SEP)-)([A-Z2-7]{16})\b`)
-	worded = regexp.MustCompile(`\b(KUBE-(?:SVC|SVL|EXT|FW|SEP)-)(%[0-9.]+[0-9])`)
-)
-
-// replace replaces what pattern finds behind the beginning of a name.
-func replace(text string, pattern *regexp.Regexp, with map[string]string) string {
-	var b strings.Builder
-	last := 0
-	for _, at := range pattern.FindAllStringSubmatchIndex(text, -1) {
-		if word, known := with[text[at[4]:at[5]]]; known {
-			b.WriteString(text[last:at[4]])
-			b.WriteString(word)
-			last = at[5]
-		}
-	}
-	b.WriteString(text[last:])
-	return b.String()
-}
+var hashed = regexp.MustCompile(`\bKUBE-(?:SVC|SVL|EXT|FW|SEP)-([A-Z2-7]{16})\b`)
 
 // speak puts words in the place of hashes, and leaves out what each rule of a chain begins with.
 func speak(rules Rules, size int, f ipproto.Family) string {
+	words := spoken(Cluster(size), f)
+	text := hashed.ReplaceAllStringFunc(string(rules), func(name string) string {
+		start, hash := name[:len(name)-16], name[len(name)-16:]
+		if word, known := words[hash]; known {
+			return start + word
+		}
+		return name
+	})
 	var b strings.Builder
-	for line := range strings.Lines(replace(string(rules), hashed, spoken(Cluster(size), f))) {
+	for line := range strings.Lines(text) {
 		if _, rule, is := strings.Cut(line, " "); is && strings.HasPrefix(line, "-A ") {
 			_, line, _ = strings.Cut(rule, " ")
 		}
@@ -86,10 +76,31 @@ func listen(text string, size int, f ipproto.Family) Rules {
 		}
 		b.WriteString(line)
 	}
-	words := spoken(Cluster(size), f)
+	return Rules(unword(b.String(), spoken(Cluster(size), f)))
+}
+
+// unword puts hashes in the place of words. A regular expression would take seconds for the longest text.
+func unword(text string, words map[string]string) string {
 	hashes := make(map[string]string, len(words))
 	for h, word := range words {
 		hashes[word] = h
 	}
-	return Rules(replace(b.String(), worded, hashes))
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "%")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		end := strings.IndexFunc(rest, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+		if end < 0 {
+			end = len(rest)
+		}
+		if h, known := hashes["%"+rest[:end]]; known {
+			b.WriteString(h)
+		} else {
+			b.WriteString("%" + rest[:end])
+		}
+		text = rest[end:]
+	}
 }
