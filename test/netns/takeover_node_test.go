@@ -56,7 +56,10 @@ func inherit(t *testing.T, b iptables.Backend, size int, path string) *inherited
 	n.linkTools(t)
 	counters := n.haveCounters()
 	for _, s := range n.families() {
-		s.pace = 20 * time.Millisecond // so many clients are busy enough
+		s.pace = 10 * time.Millisecond
+		if size > 1000 { // each of so many connections takes long, and so does what they are to meet
+			s.pace = 40 * time.Millisecond
+		}
 		rules, err := recorded.Read(size, s.Family)
 		if err != nil {
 			t.Fatal(err)

@@ -43,7 +43,16 @@ func spoken(cluster []Service, f ipproto.Family) map[string]string {
 
 var hashed = regexp.MustCompile(`\bKUBE-(?:SVC|SVL|EXT|FW|SEP)-([A-Z2-7]{16})\b`)
 
-// speak puts words in the place of hashes, and leaves out what each rule of a chain begins with.
+// Kept returns the rules of a cluster as they are kept, before they are compressed: with words in the place of hashes, and
+// without what each rule of a chain begins with.
+func (r Rules) Kept(size int, f ipproto.Family) (string, error) {
+	text := speak(r, size, f)
+	if listen(text, size, f) != r {
+		return "", fmt.Errorf("keep %s rules of %d Services: they would be read as others", f, size)
+	}
+	return text, nil
+}
+
 func speak(rules Rules, size int, f ipproto.Family) string {
 	words := spoken(Cluster(size), f)
 	text := hashed.ReplaceAllStringFunc(string(rules), func(name string) string {

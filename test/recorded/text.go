@@ -119,8 +119,9 @@ func (c chain) byService() chain {
 	return c
 }
 
-// canonical returns the text in the form in which it is kept, which is the same for both backends and all runs.
-func canonical(text string) (string, error) {
+// Canonical returns what iptables-save printed in the order of this package, which is the same for both backends and all
+// runs of kube-proxy.
+func Canonical(text string) (Rules, error) {
 	tables, err := parse(text)
 	if err != nil {
 		return "", err
@@ -137,5 +138,5 @@ func canonical(text string) (string, error) {
 		}
 		b.WriteString("COMMIT\n")
 	}
-	return b.String(), nil
+	return Rules(b.String()), nil
 }
