@@ -30,6 +30,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 			return nil
 		}
 		retry.Stop()
+		s.drain()
 		step, since, complete := s.Source.Step()
 		if !complete {
 			continue // Changed will tell
@@ -46,6 +47,19 @@ func (s *Syncer) Run(ctx context.Context) error {
 			retry.Reset(report.Retry)
 		}
 		earliest = time.Now().Add(s.pause(report))
+	}
+}
+
+// drain takes the tokens of what came while this sync waited for its turn. It will have all of that; a token that is left
+// would bring about another one, with nothing to do.
+func (s *Syncer) drain() {
+	for {
+		select {
+		case <-s.Source.Changed():
+		case <-s.Resettle:
+		default:
+			return
+		}
 	}
 }
 

@@ -35,8 +35,8 @@ type fakeKernel struct {
 	poison      netip.AddrPort
 	anonymously bool
 	healed      atomic.Bool
-	// reading is how long a Save takes.
-	reading time.Duration
+	// reading is how long a Save takes, and writing how long an Apply.
+	reading, writing time.Duration
 	// foreign counts writes of others.
 	foreign atomic.Uint64
 	// doubts counts own writes that failed, of this family or the other.
@@ -85,6 +85,7 @@ func (k *fakeKernel) Save(context.Context, ...ruleset.Table) (ruleset.Saved, err
 }
 
 func (k *fakeKernel) Apply(_ context.Context, b delta.Batch) (delta.Written, error) {
+	time.Sleep(k.writing)
 	written, err := b.Encode(io.Discard, ipproto.IPv4, delta.Legacy)
 	if err != nil {
 		return written, err
