@@ -53,6 +53,7 @@ func conntrackSync(done syncer.Report) conntrack.Sync {
 		Failed:        done.Err != nil,
 		Whole:         done.Whole,
 		Services:      done.Services,
+		Found:         done.Found,
 		Repaired:      done.Whole && done.Wrote(),
 		NoExternalIPs: config.NoExternalIPs,
 		NodePorts: func() (conntrack.Addresses, error) {

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"net/netip"
 	"slices"
 
 	"espalier/proxier/model"
@@ -81,6 +82,18 @@ func (b *Book) Doubt(services map[model.ServiceName]model.Entry) {
 			}
 			join(&b.doubtful, f.frontend, everyone(e.Backends[f.key]))
 		}
+	}
+}
+
+// Found says to which endpoints the kernel sent what came to its frontends before anything is known to be served. The
+// next Note has those of them cleaned that are gone.
+func (b *Book) Found(rules map[frontend][]netip.AddrPort) {
+	for f, endpoints := range rules {
+		had := make(set, len(endpoints))
+		for _, e := range endpoints {
+			had[e] = struct{}{}
+		}
+		join(&b.doubtful, f, had)
 	}
 }
 

@@ -3,7 +3,10 @@ package conntrack
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -217,6 +220,16 @@ func TestBookOverTime(t *testing.T) {
 			b.Doubt(with(a))
 			b.Note(with(a), true)
 		}, nil},
+		{"rules that stood there at the start served what is not served now", func(b *Book) {
+			b.Found(rules("10.96.0.77:53", c, "10.96.0.10:53", b2, ":30053", c))
+			b.Note(with(a), true)
+		}, []string{"10.96.0.10:53 " + a, "10.96.0.77:53 gone " + c, "node port 30053 gone " + c}},
+		{"they are not forgotten when the first sync fails", func(b *Book) {
+			b.Found(rules("10.96.0.77:53", c))
+			b.Doubt(with(b2))
+			b.Found(nil)
+			b.Note(with(a), true)
+		}, []string{"10.96.0.10:53 " + a, "10.96.0.77:53 gone " + c}},
 		{"all", func(b *Book) { b.All() }, []string{"10.96.0.10:53 " + a}},
 		{"what was forgotten is all", func(b *Book) {
 			b.Note(none, false)
@@ -237,6 +250,22 @@ func TestBookOverTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rules are pairs of a frontend, of which a node port has no address, and its endpoint.
+func rules(pairs ...string) map[frontend][]netip.AddrPort {
+	all := map[frontend][]netip.AddrPort{}
+	for pair := range slices.Chunk(pairs, 2) {
+		var at frontend
+		if port, isPort := strings.CutPrefix(pair[0], ":"); isPort {
+			n, _ := strconv.ParseUint(port, 10, 16)
+			at = netip.AddrPortFrom(netip.Addr{}, uint16(n))
+		} else {
+			at = netip.MustParseAddrPort(pair[0])
+		}
+		all[at] = []netip.AddrPort{netip.MustParseAddrPort(pair[1])}
+	}
+	return all
 }
 
 func TestAFrontendThatChangesWhileItIsCleanedIsLeftAlone(t *testing.T) {

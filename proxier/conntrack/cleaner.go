@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -53,6 +54,9 @@ type Sync struct {
 	// Whole: Services are all that there are. Else they are those that changed; one without a Service is gone.
 	Whole    bool
 	Services map[model.ServiceName]model.Entry
+	// Found is what rules did that stood in the kernel before the first sync: the endpoints of each frontend, of which a
+	// node port has the zero Addr. What has gone since, while nobody looked, is cleaned as what goes later.
+	Found map[netip.AddrPort][]netip.AddrPort
 	// Repaired: before this sync the kernel may have had other rules than was known, as it is at the start and
 	// after somebody else wrote, so every frontend is to be cleaned.
 	Repaired bool
@@ -75,6 +79,7 @@ func New(c Config) *Cleaner {
 func (c *Cleaner) Synced(s Sync) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.book.Found(s.Found)
 	if s.Failed {
 		c.book.Doubt(s.Services)
 		return

@@ -24,8 +24,9 @@
 //
 // TCP and SCTP are never touched: they notice by themselves, and a connection that loses its entry is cut.
 //
-// Not known are frontends that went away while the process did not run: at the start, every frontend that is served is
-// cleaned, and no other.
+// What went away while the process did not run is known from the rules that stand in the kernel when it starts, ours or
+// kube-proxy's: they say which frontends there were, and which endpoints they had. What kube-proxy left in its modes
+// ipvs and nftables is not read.
 //
 // # How
 //

@@ -107,7 +107,7 @@ func (f *Family) counts(v *prometheus.GaugeVec, c syncer.Counts) {
 
 // remember keeps a report for the page.
 func (f *Family) remember(r syncer.Report) {
-	r.Services, r.Repaired = nil, nil
+	r.Services, r.Repaired, r.Found = nil, nil, nil
 	end := r.Began.Add(r.Took)
 	f.mu.Lock()
 	defer f.mu.Unlock()

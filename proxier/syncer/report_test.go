@@ -1,8 +1,10 @@
 package syncer
 
 import (
+	"net/netip"
 	"testing"
 
+	"espalier/proxier/ipproto"
 	"espalier/proxier/ruleset"
 )
 
@@ -68,4 +70,27 @@ func TestReportOfARefusalSaysWhatFailed(t *testing.T) {
 			t.Errorf("quarantine: %+v", r)
 		}
 	})
+}
+
+// TestTheFirstReportSaysWhatTheKernelDid: the rules that a process finds say what its predecessor served, also if the
+// first sync fails.
+func TestTheFirstReportSaysWhatTheKernelDid(t *testing.T) {
+	nat := func(name string) ruleset.Chain { return ruleset.Chain{Table: ruleset.Nat, Name: name} }
+	to := netip.MustParseAddrPort("10.244.0.9:53")
+	for _, refused := range []int{0, 1} {
+		k := &fakeKernel{refuse: refused, rules: ruleset.Ruleset{nat(ruleset.Services): {{
+			Dst: netip.MustParsePrefix("10.96.0.9/32"), Proto: ipproto.UDP, DstPorts: ruleset.Port(53), Jump: ruleset.DNAT, To: to,
+		}}}}
+		run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+			source.set(service("front", "10.96.0.1"))
+			first := <-reports
+			if ends := first.Found[netip.MustParseAddrPort("10.96.0.9:53")]; (first.Err != nil) != (refused > 0) || len(ends) != 1 || ends[0] != to {
+				t.Errorf("%d refusals: first report has error %v and %v, want what stood there", refused, first.Err, first.Found)
+			}
+			k.foreign.Add(1)
+			if later := <-reports; later.Found != nil || !later.Whole {
+				t.Errorf("%d refusals: a later whole sync found %v, want nothing", refused, later.Found)
+			}
+		})
+	}
 }

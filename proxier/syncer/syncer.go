@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -73,6 +74,7 @@ type Syncer struct {
 
 	foreign Others    // as of the last whole sync
 	looked  time.Time // when the kernel was last read back
+	found   bool      // it was read back once at least
 	calm    time.Time // until then what others write is taken for none of our business
 
 	planner *plan.Planner // says what the kernel holds; nil: not known
@@ -122,6 +124,9 @@ type Report struct {
 	Foreign bool
 	// Repaired are the chains that were not as they should be then, in order.
 	Repaired []ruleset.Chain
+	// Found is what the kernel did with UDP when it was read for the first time; see plan.Standing. Only the Report of
+	// the sync that read it has this, whether or not it succeeded.
+	Found map[netip.AddrPort][]netip.AddrPort
 	// Held are references of others to chains that should have been deleted.
 	Held []delta.Reference
 	// Quarantined are the Services that are not programmed because the kernel refuses their rules. LeftOut are those
@@ -266,6 +271,9 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 		return nil, fmt.Errorf("read back %s rules: %w", s.Family, err)
 	}
 	have := saved.Rules
+	if !s.found {
+		s.found, r.Found = true, plan.Standing(have, ipproto.UDP)
+	}
 	planner := plan.NewPlanner(s.Family)
 	if len(snapshot.Services) > largeStep && !attached(have) {
 		batch := s.difference(planner, have, vital(snapshot), r)

@@ -49,7 +49,9 @@ type event struct {
 	service *corev1.Service // nil: none
 	ends    []string
 	away    bool // the program is not there when it happens, and comes back
-	answer  string
+	// rules, if not empty, are what another proxy wrote, which is there in place of the program.
+	rules  string
+	answer string
 }
 
 func stories() []story {
@@ -62,56 +64,80 @@ func stories() []story {
 	vip, external8 := "1.2.3.53", "8.8.8.8"
 	return []story{
 		{"an endpoint is replaced", pod, at53("172.30.0.53"), []event{
-			{"it is there", svc(plain(0)), ends(one), false, first},
-			{"it is replaced", svc(plain(0)), ends(two), false, second},
-			{"it drains", svc(plain(0)), ends(two+" draining", one), false, second},
-			{"it stops to serve", svc(plain(0)), ends(two+" gone", one), false, first},
+			{"it is there", svc(plain(0)), ends(one), false, "", first},
+			{"it is replaced", svc(plain(0)), ends(two), false, "", second},
+			{"it drains", svc(plain(0)), ends(two+" draining", one), false, "", second},
+			{"it stops to serve", svc(plain(0)), ends(two+" gone", one), false, "", first},
 		}},
 		{"to none and back", pod, at53("172.30.0.53"), []event{
-			{"one endpoint", svc(plain(0)), ends(one), false, first},
-			{"none", svc(plain(0)), nil, false, "refused"},
-			{"the first endpoint", svc(plain(0)), ends(two), false, second},
+			{"one endpoint", svc(plain(0)), ends(one), false, "", first},
+			{"none", svc(plain(0)), nil, false, "", "refused"},
+			{"the first endpoint", svc(plain(0)), ends(two), false, "", second},
 		}},
 		{"the client was there before the Service", pod, at53("172.30.0.53"), []event{
-			{"no Service", nil, nil, false, "world"},
-			{"a Service without endpoints", svc(plain(0)), nil, false, "refused"},
-			{"its first endpoint", svc(plain(0)), ends(one), false, first},
-			{"the Service is deleted", nil, nil, false, "world"},
-			{"and made again", svc(plain(0)), ends(two), false, second},
+			{"no Service", nil, nil, false, "", "world"},
+			{"a Service without endpoints", svc(plain(0)), nil, false, "", "refused"},
+			{"its first endpoint", svc(plain(0)), ends(one), false, "", first},
+			{"the Service is deleted", nil, nil, false, "", "world"},
+			{"and made again", svc(plain(0)), ends(two), false, "", second},
 		}},
 		{"a process of the node", node, at53("172.30.0.53"), []event{
-			{"no Service", nil, nil, false, "world"},
-			{"a Service", svc(plain(0)), ends(one), false, first},
-			{"its endpoint is replaced", svc(plain(0)), ends(two), false, second},
-			{"it is deleted", nil, nil, false, "world"},
+			{"no Service", nil, nil, false, "", "world"},
+			{"a Service", svc(plain(0)), ends(one), false, "", first},
+			{"its endpoint is replaced", svc(plain(0)), ends(two), false, "", second},
+			{"it is deleted", nil, nil, false, "", "world"},
 		}},
 		{"a node port", external, "192.168.0.2:3001", []event{
-			{"no Service", nil, nil, false, "node"},
-			{"a node port", svc(nodePort, plain(3001)), ends(one), false, first},
-			{"its endpoint is replaced", svc(nodePort, plain(3001)), ends(two), false, second},
-			{"the last endpoint is gone", svc(nodePort, plain(3001)), nil, false, "refused"},
-			{"there is one again", svc(nodePort, plain(3001)), ends(one), false, first},
-			{"the port is another", svc(nodePort, plain(3002)), ends(one), false, "node"},
-			{"and back", svc(nodePort, plain(3001)), ends(one), false, first},
+			{"no Service", nil, nil, false, "", "node"},
+			{"a node port", svc(nodePort, plain(3001)), ends(one), false, "", first},
+			{"its endpoint is replaced", svc(nodePort, plain(3001)), ends(two), false, "", second},
+			{"the last endpoint is gone", svc(nodePort, plain(3001)), nil, false, "", "refused"},
+			{"there is one again", svc(nodePort, plain(3001)), ends(one), false, "", first},
+			{"the port is another", svc(nodePort, plain(3002)), ends(one), false, "", "node"},
+			{"and back", svc(nodePort, plain(3001)), ends(one), false, "", first},
 		}},
 		{"a VIP", external, at53(vip), []event{
-			{"it is there", svc(loadBalancer(vip), plain(3001)), ends(one), false, first},
-			{"its endpoint is replaced", svc(loadBalancer(vip), plain(3001)), ends(two), false, second},
-			{"it is taken away", svc(loadBalancer(), plain(3001)), ends(two), false, "world"},
-			{"it is given again", svc(loadBalancer(vip), plain(3001)), ends(two), false, second},
+			{"it is there", svc(loadBalancer(vip), plain(3001)), ends(one), false, "", first},
+			{"its endpoint is replaced", svc(loadBalancer(vip), plain(3001)), ends(two), false, "", second},
+			{"it is taken away", svc(loadBalancer(), plain(3001)), ends(two), false, "", "world"},
+			{"it is given again", svc(loadBalancer(vip), plain(3001)), ends(two), false, "", second},
 		}},
 		{"an external IP", external, at53(external8), []event{
-			{"it is there", svc(externalIP(external8), plain(0)), ends(one), false, first},
-			{"no endpoint", svc(externalIP(external8), plain(0)), nil, false, "refused"},
-			{"another endpoint", svc(externalIP(external8), plain(0)), ends(two), false, second},
-			{"it is taken away", svc(plain(0)), ends(two), false, "world"},
+			{"it is there", svc(externalIP(external8), plain(0)), ends(one), false, "", first},
+			{"no endpoint", svc(externalIP(external8), plain(0)), nil, false, "", "refused"},
+			{"another endpoint", svc(externalIP(external8), plain(0)), ends(two), false, "", second},
+			{"it is taken away", svc(plain(0)), ends(two), false, "", "world"},
 		}},
 		{"while the program is away", pod, at53("172.30.0.53"), []event{
-			{"an endpoint", svc(plain(0)), ends(one), false, first},
-			{"it is replaced", svc(plain(0)), ends(two), true, second},
+			{"an endpoint", svc(plain(0)), ends(one), false, "", first},
+			{"it is replaced", svc(plain(0)), ends(two), true, "", second},
+			{"the Service is deleted", nil, nil, true, "", "world"},
+		}},
+		{"a VIP goes while the program is away", external, at53(vip), []event{
+			{"it is there", svc(loadBalancer(vip), plain(3001)), ends(one), false, "", first},
+			{"it is taken away", svc(loadBalancer(), plain(3001)), ends(one), true, "", "world"},
+		}},
+		{"a node port goes while the program is away", external, "192.168.0.2:3001", []event{
+			{"it is there", svc(nodePort, plain(3001)), ends(one), false, "", first},
+			{"it is another", svc(nodePort, plain(3002)), ends(one), true, "", "node"},
+		}},
+		{"kube-proxy served it, and it goes while nobody is there", pod, at53("172.30.0.53"), []event{
+			{"kube-proxy's rules", nil, nil, false, kubeProxys, first},
+			{"nothing of that is in the cluster", nil, nil, true, "", "world"},
 		}},
 	}
 }
+
+// kubeProxys are rules in kube-proxy's layout for 172.30.0.53.
+const kubeProxys = `*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-UDP - [0:0]
+:KUBE-SEP-UDP - [0:0]
+-A KUBE-SERVICES -d 172.30.0.53 -p udp -m comment --comment "ns1/udp:p cluster IP" -m udp --dport 53 -j KUBE-SVC-UDP
+-A KUBE-SVC-UDP -m comment --comment "ns1/udp:p" -j KUBE-SEP-UDP
+-A KUBE-SEP-UDP -p udp -m comment --comment "ns1/udp:p" -m udp -j DNAT --to-destination 10.180.50.1:5353
+COMMIT
+`
 
 func (st story) tell(t *testing.T, s *site) {
 	socket, err := s.OpenUDP(row{from: st.from, to: udp(st.to)}.in(s.Family).probe())
@@ -121,10 +147,14 @@ func (st story) tell(t *testing.T, s *site) {
 	defer socket.Close()
 	defer s.publish(t, event{})
 	for _, e := range st.events {
-		if e.away {
+		if s.running != nil && (e.away || e.rules != "") {
 			s.stop(t)
 		}
-		s.publish(t, e)
+		if e.rules != "" {
+			s.on(t, s.inFamily(e.rules), s.kernel.RestoreCommand, "-w", "5", "--noflush")
+		} else {
+			s.publish(t, e)
+		}
 		if e.away {
 			s.start(t)
 		}
@@ -141,6 +171,16 @@ func (st story) tell(t *testing.T, s *site) {
 		})
 		t.Logf("%s: %s after %v", e.what, want, took.Round(time.Millisecond))
 	}
+}
+
+// inFamily returns rules of IPv4 as those of the site's family.
+func (s *site) inFamily(rules string) string {
+	if s.Family == ipproto.IPv4 {
+		return rules
+	}
+	// In rules, an address of IPv6 with a port has brackets.
+	rules = strings.ReplaceAll(rules, "10.180.50.1:5353", "[10.180.50.1]:5353")
+	return ipv4Text.ReplaceAllStringFunc(rules, func(a string) string { return six(netip.MustParseAddr(a)).String() })
 }
 
 // publish writes the Service and its endpoints, or removes it.
