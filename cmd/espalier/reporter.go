@@ -87,7 +87,7 @@ func (r *reporter) sync(done syncer.Report) {
 		klog.InfoS("The rules are up to date again", "family", done.Family, "after", time.Since(since).Round(time.Millisecond))
 	}
 	quarantine(done)
-	if done.Foreign {
+	if done.Foreign || done.Damaged {
 		log := klog.V(2)
 		if done.IsRepair() {
 			r.repairs++

@@ -73,6 +73,7 @@ type Syncer struct {
 	RetryInterval time.Duration
 
 	foreign Others    // as of the last whole sync
+	damaged bool      // others wrote, and no sync has succeeded since
 	looked  time.Time // when the kernel was last read back
 	found   bool      // it was read back once at least
 	calm    time.Time // until then what others write is taken for none of our business
@@ -122,6 +123,8 @@ type Report struct {
 	StepFailed bool
 	// Foreign: somebody else wrote to the tables since the last whole sync. What was written then is the repair.
 	Foreign bool
+	// Damaged: a sync before this one found that others wrote, and none has succeeded since.
+	Damaged bool
 	// Repaired are the chains that were not as they should be then, in order.
 	Repaired []ruleset.Chain
 	// Found is what the kernel did with UDP when it was read for the first time; see plan.Standing. Only the Report of
@@ -143,7 +146,7 @@ type Report struct {
 func (r Report) Wrote() bool { return r.Written+r.Deleted+r.Jumps > 0 }
 
 // IsRepair reports whether something of ours was put right that others had changed.
-func (r Report) IsRepair() bool { return r.Foreign && r.Err == nil && r.Wrote() }
+func (r Report) IsRepair() bool { return (r.Foreign || r.Damaged) && r.Err == nil && r.Wrote() }
 
 // Counts are numbers of rules by table.
 type Counts struct{ Filter, Nat int }
@@ -153,7 +156,7 @@ type Counts struct{ Filter, Nat int }
 // After a failure it forgets what the kernel holds, so that the next one reads it back: of one input, one
 // table may have been committed and the other not.
 func (s *Syncer) sync(ctx context.Context, step model.Step, since time.Time) Report {
-	r := Report{Family: s.Family, Services: step.Services, Began: time.Now()}
+	r := Report{Family: s.Family, Services: step.Services, Began: time.Now(), Damaged: s.damaged}
 	s.input = delta.Written{}
 	r.Err = s.settle(step.Node, &r)
 	if r.Err == nil && s.planner != nil && !step.All && !s.trialDue() {
@@ -165,6 +168,7 @@ func (s *Syncer) sync(ctx context.Context, step model.Step, since time.Time) Rep
 	r.Since = s.since
 	r.Quarantined = maps.Clone(s.refused)
 	r.Input, r.Took = s.input, time.Since(r.Began)
+	s.damaged = r.Err != nil && (s.damaged || r.Foreign)
 	if r.Err != nil {
 		s.planner = nil
 		r.Retry = backoff(s.failures, s.RetryInterval)
@@ -288,7 +292,7 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 		return planner, err
 	}
 	s.order.settle(have, batch)
-	if r.Foreign {
+	if r.Foreign || r.Damaged {
 		r.Repaired = batch.Touched()
 	}
 	return planner, nil

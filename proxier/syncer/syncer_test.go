@@ -545,3 +545,54 @@ func TestChangesInQuickSuccessionWaitForTheMinimumInterval(t *testing.T) {
 		}
 	})
 }
+
+func TestRepairThatIsRefusedIsTriedAgain(t *testing.T) {
+	k := &fakeKernel{}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		synctest.Wait()
+		clear(k.rules)
+		k.refuse = 2
+		k.foreign.Add(1)
+		for attempt := range 2 {
+			if r := <-reports; !errors.Is(r.Err, errRefused) || r.Retry > time.Second {
+				t.Errorf("attempt %d: error %v, next after %v; want the refusal, and a second at most", attempt, r.Err, r.Retry)
+			}
+		}
+		if r := <-reports; r.Err != nil || !r.IsRepair() {
+			t.Errorf("third attempt: error %v, repair %v; want none, true", r.Err, r.IsRepair())
+		}
+		assertHolds(t, k, wanted(source))
+	})
+}
+
+// Who cannot find out whether others wrote, because the lock of the tables is held say, does not know that they did.
+func TestKernelThatCannotBeAskedIsNotTakenForDamaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &fakeKernel{}
+		source := &fakeSource{changed: make(chan struct{}, 1)}
+		s := &Syncer{
+			Family: ipproto.IPv4, Kernel: k, Source: source, RetryInterval: 30 * time.Second,
+			Settings: func(n model.Node) (model.Node, plan.Config, error) { return n, config, nil },
+			Foreign:  func(context.Context) (Others, error) { return Others{}, errUnreadable },
+			Report: func(r Report) {
+				if r.Foreign || r.Err != nil {
+					t.Errorf("foreign %v, error %v; want false, none", r.Foreign, r.Err)
+				}
+			},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		source.set(service("front", "10.96.0.1"))
+		time.Sleep(10 * time.Minute)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if most := int(10*time.Minute/blindLook) + 1; k.saves > most || len(k.batches) != 1 {
+			t.Errorf("%d reads and %d writes in ten minutes, want at most %d and the first", k.saves, len(k.batches), most)
+		}
+	})
+}

@@ -78,6 +78,25 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
+// BenchmarkStanding looks for the frontends of UDP in the rules of a cluster, as each start does.
+func BenchmarkStanding(b *testing.B) {
+	for _, size := range []synthetic.Size{{Services: 10000, Endpoints: 3}, {Services: 100000, Endpoints: 1}} {
+		b.Run(fmt.Sprintf("services=%d/endpoints=%d", size.Services, size.Endpoints), func(b *testing.B) {
+			tracker := watcher.New()
+			tracker.Replace(synthetic.Cluster(1, size))
+			tracker.SetSynced()
+			s, _, _ := tracker.View(ipproto.IPv4).Snapshot()
+			rules, _ := plan.Plan(s, benchConfig)
+			found := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				found = len(plan.Standing(rules, ipproto.UDP))
+			}
+			b.ReportMetric(float64(found), "frontends")
+		})
+	}
+}
+
 // BenchmarkChange is all that our process does for one changed EndpointSlice, from the object to the restore input:
 // convert, track, plan, diff, render. What it costs must not depend on the size of the cluster.
 func BenchmarkChange(b *testing.B) {

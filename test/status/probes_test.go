@@ -205,3 +205,19 @@ func (n *node) nodePort() (got struct{ code, body string }) {
 	got.body = body
 	return got
 }
+
+// Whoever wants no probes still has Services with health-check node ports.
+func TestHealthCheckNodePortsWithoutProbes(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.api.Apply(nodeObject(), checked("web", "172.30.0.1", 32100))
+	n.start("--healthz-port", "0")
+	n.synced()
+	n.eventually("health-check node port", "200", func() string { return n.nodePort().code })
+	if got := n.nodePort(); !strings.Contains(got.body, `"serviceProxyHealthy": true`) {
+		t.Errorf("health-check node port: %s, want the proxy to be healthy", got.body)
+	}
+	if _, _, err := n.get("10256/healthz"); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("port 10256: %v, want nobody to be there", err)
+	}
+}
