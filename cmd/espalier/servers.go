@@ -1,9 +1,12 @@
 package main
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/spf13/pflag"
+	"k8s.io/component-base/featuregate"
 	"k8s.io/klog/v2"
 
 	"espalier/cmd/espalier/config"
@@ -27,7 +30,7 @@ type shown struct {
 func (r *run) show(tracker *watcher.Tracker, report *reporter, flags *pflag.FlagSet) *shown {
 	shown := &shown{state: health.NewState(2 * r.SyncPeriod)}
 	facts := status.Facts{
-		Version: kubernetesVersion(), Node: r.NodeName,
+		Version: kubernetesVersion(), Node: r.NodeName, Gates: gates(r.Gates),
 		Health: shown.state.Families,
 		Events: func() (uint64, uint64) {
 			e := tracker.Events()
@@ -42,10 +45,13 @@ func (r *run) show(tracker *watcher.Tracker, report *reporter, flags *pflag.Flag
 	s := status.New(facts)
 	s.WatchClient()
 	probes := health.Probes{State: shown.state, Eligible: tracker.Eligible, Answered: s.Answered}
-	given := values(flags)
 	pages := status.Pages{
-		Mode: "iptables", Config: func() any { return config.Written(r.Kube) }, Flags: func() map[string]string { return given },
+		Mode: "iptables", Config: func() any { return config.Written(r.Kube) }, NoStatus: !r.Gates.Enabled("ComponentStatusz"),
 		Profiling: r.Serve.Profiling, SetVerbosity: new(klog.Level).Set,
+	}
+	if r.Gates.Enabled("ComponentFlagz") {
+		given := values(flags)
+		pages.Flags = func() map[string]string { return given }
 	}
 	shown.status = s
 	shown.servers = []serve.Server{
@@ -75,6 +81,15 @@ func acctPackets() map[string]uint64 {
 		read[name] = n
 	}
 	return read
+}
+
+// gates returns all feature gates in order, as they were set.
+func gates(all featuregate.MutableFeatureGate) (list []status.Gate) {
+	specs := all.GetAll()
+	for _, name := range slices.Sorted(maps.Keys(specs)) {
+		list = append(list, status.Gate{Name: string(name), Stage: string(specs[name].PreRelease), On: all.Enabled(name)})
+	}
+	return list
 }
 
 // values returns the flags with their values.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,10 @@ type Pages struct {
 	Mode string
 	// Config is the configuration in force, which Configz prints as JSON under the name of its API group. Nil: none.
 	Config func() any
-	// Flags are those of the command line with their values, by name.
+	// Flags are those of the command line with their values, by name. Nil: they are not shown.
 	Flags func() map[string]string
+	// NoStatus leaves the status page away.
+	NoStatus bool
 	// Profiling: the process lets itself be profiled, and its verbosity be changed.
 	Profiling bool
 	// SetVerbosity changes how much is logged. It says what is wrong with a text that is no verbosity.
@@ -49,13 +52,18 @@ func (s *Status) Handler(p Pages) http.Handler {
 	add("/healthz/ping", s.probes.ping(ping))
 	add("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { text(w, p.Mode) })
 	add("/configz", func(w http.ResponseWriter, _ *http.Request) { configz(w, p.Config) })
-	add("/flagz", func(w http.ResponseWriter, _ *http.Request) { text(w, flagz(p.Flags)) })
+	if p.Flags != nil {
+		add("/flagz", func(w http.ResponseWriter, r *http.Request) { flagz(w, r, p.Flags()) })
+	}
 	if p.Profiling {
 		add("/debug/flags/v", func(w http.ResponseWriter, r *http.Request) { verbosity(w, r, p.SetVerbosity) })
 		profiles(mux)
 		paths = append(paths, "/debug/pprof/")
 	}
-	add("/statusz", func(w http.ResponseWriter, r *http.Request) { s.statusz(w, r, paths) })
+	if !p.NoStatus {
+		listed := slices.Clone(paths)
+		add("/statusz", func(w http.ResponseWriter, r *http.Request) { s.statusz(w, r, listed) })
+	}
 	return mux
 }
 

@@ -33,6 +33,17 @@ const (
 	requestSize        = "rest_client_request_size_bytes"
 	responseSize       = "rest_client_response_size_bytes"
 
+	execTTL             = "rest_client_exec_plugin_ttl_seconds"
+	execRotationAge     = "rest_client_exec_plugin_certificate_rotation_age"
+	execPluginCalls     = "rest_client_exec_plugin_call_total"
+	transportEntries    = "rest_client_transport_cache_entries"
+	transportCreated    = "rest_client_transport_create_calls_total"
+	transportGC         = "rest_client_transport_cache_gc_calls_total"
+	transportCAReloads  = "rest_client_transport_ca_reload_total"
+	transportRotationGC = "rest_client_transport_cert_rotation_gc_calls_total"
+
+	featureEnabled = "kubernetes_feature_enabled"
+
 	buildInfo    = "kubernetes_build_info"
 	healthcheck  = "kubernetes_healthcheck"
 	healthchecks = "kubernetes_healthchecks_total"
@@ -53,8 +64,11 @@ const (
 	serviceBytes    = "espalier_service_first_packets_bytes_total"
 )
 
-// alpha stands in front of the help of every metric of kube-proxy that may change from release to release.
-const alpha = "[ALPHA] "
+// These stand in front of the help of every metric of kube-proxy: how likely it is to change with a release.
+const (
+	alpha = "[ALPHA] "
+	beta  = "[BETA] "
+)
 
 // The label of the family, with its values IPv4 and IPv6.
 const familyLabel = "ip_family"
@@ -90,4 +104,10 @@ func requestBuckets() []float64 {
 // sizeBuckets are 64 bytes to 16 MB.
 func sizeBuckets() []float64 {
 	return []float64{64, 256, 512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20}
+}
+
+// rotationBuckets are ten minutes to four years, in seconds.
+func rotationBuckets() []float64 {
+	const minute, hour, day = 60, 3600, 24 * 3600
+	return []float64{10 * minute, 30 * minute, hour, 4 * hour, day, 7 * day, 30 * day, 90 * day, 180 * day, 360 * day, 1440 * day}
 }

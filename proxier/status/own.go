@@ -96,10 +96,14 @@ func gauge(r *prometheus.Registry, name, help string, labels ...string) *prometh
 
 // histogram makes one with fixed buckets, and with native ones for a Prometheus that asks for protobuf.
 func histogram(r *prometheus.Registry, name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return registered(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return registered(r, prometheus.NewHistogramVec(histogramOptions(name, help, buckets), labels))
+}
+
+func histogramOptions(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
-	}, labels))
+	}
 }
 
 func registered[C prometheus.Collector](r *prometheus.Registry, c C) C {

@@ -46,6 +46,13 @@ func (c scrape) Collect(to chan<- prometheus.Metric) {
 		send(desc(serviceEvents, alpha+"Reports about Services, changes or not, once for each IP family."), prometheus.CounterValue, float64(services)*float64(len(families)))
 		send(desc(sliceEvents, alpha+"Reports about EndpointSlices, changes or not."), prometheus.CounterValue, float64(slices))
 	}
+	for _, g := range c.status.facts.Gates {
+		on := 0.0
+		if g.On {
+			on = 1
+		}
+		send(desc(featureEnabled, beta+"1 for each feature gate that is on, 0 for each that is off, by name and stage.", "name", "stage"), prometheus.GaugeValue, on, g.Name, g.Stage)
+	}
 	c.ages(send)
 	c.counters(send)
 	c.services(send, families)

@@ -35,6 +35,8 @@ type Facts struct {
 	Version string
 	// Node is the name of the node.
 	Node string
+	// Gates are the feature gates.
+	Gates []Gate
 	// Health returns how the families are. Nil: nothing is known of it.
 	Health func() []health.Family
 	// Events returns how many Services and EndpointSlices the source has reported, changes or not.
@@ -46,6 +48,12 @@ type Facts struct {
 	// Services reads what the rules of a family have counted for each frontend. Nil: that is not shown, as it reads
 	// all rules at each scrape.
 	Services func(ipproto.Family) map[plan.Frontend]Count
+}
+
+// Gate is a feature gate. Its stage is ALPHA, BETA, DEPRECATED, or empty: generally available.
+type Gate struct {
+	Name, Stage string
+	On          bool
 }
 
 // Count is what rules have counted: the first packet of each connection, because no other passes the nat table.

@@ -55,11 +55,11 @@ type pageQuarantined struct {
 	Reason       string
 }
 
-// statusz shows the page, to browsers as HTML.
+// statusz shows the page: to browsers as HTML, to programs that ask for it as an object, to everybody else as text.
 func (s *Status) statusz(w http.ResponseWriter, r *http.Request, paths []string) {
 	p := s.page(paths)
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
-		text(w, p.text())
+		zpage(w, r, "Statusz", p.object, func() { text(w, p.text()) })
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -193,16 +193,15 @@ func (p pageFamily) text(w io.Writer, whole page) {
 	}
 }
 
-// flagz prints the flags.
-func flagz(flags func() map[string]string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "\nespalier flagz\n%s\n\n", warning)
-	if flags == nil {
-		return b.String()
-	}
-	all := flags()
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		fmt.Fprintf(&b, "%s=%s\n", name, all[name])
-	}
-	return b.String()
+// flagz shows the flags.
+func flagz(w http.ResponseWriter, r *http.Request, flags map[string]string) {
+	object := func(version string) any { return flagzObject{newObject("Flagz", version), flags} }
+	zpage(w, r, "Flagz", object, func() {
+		var b strings.Builder
+		fmt.Fprintf(&b, "\nespalier flagz\n%s\n\n", warning)
+		for _, name := range slices.Sorted(maps.Keys(flags)) {
+			fmt.Fprintf(&b, "%s=%s\n", name, flags[name])
+		}
+		text(w, b.String())
+	})
 }

@@ -43,7 +43,7 @@ type Config struct {
 	// Notes are remarks for the operator, to be logged once: settings without effect, a file with unknown fields.
 	Notes []string
 	// Gates are all gates that kube-proxy knows, as they were set.
-	Gates featuregate.FeatureGate
+	Gates featuregate.MutableFeatureGate
 
 	// NodeName is the name of the own Node object, in lower case. Empty for tasks that need none.
 	NodeName string
