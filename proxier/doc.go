@@ -14,6 +14,7 @@
 //	trace       walks rules with a virtual packet                                       pure
 //	iptables    Save, Restore, backends, probes, Cleanup: all processes are started here
 //	generation  whether somebody else wrote to the tables
+//	ipvsmode    what kube-proxy's mode ipvs left beside rules
 //	nfacct      counters of the kernel that rules name
 //	sysctl      settings of the kernel: conntrack, route_localnet
 //	health      answers probes, and at the health-check node ports of Services

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"espalier/proxier/iptables"
+	"espalier/proxier/ipvsmode"
 )
 
 func cleanupCommand() *cobra.Command {
@@ -16,7 +17,8 @@ func cleanupCommand() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove every rule that espalier or kube-proxy left on this node",
 		Long: `Remove the rules and chains that espalier, or kube-proxy in iptables mode, left on this node: in both backends of
-iptables and for both IP families; and the tables of kube-proxy's nftables mode. Services stop working on this node.
+iptables and for both IP families; the tables of kube-proxy's nftables mode; and the chains, IP sets, virtual servers and
+the device of its ipvs mode. Services stop working on this node.
 
 Rules of others stay, and so does the chain KUBE-FIREWALL, which the kubelet relies on.`,
 		Args: noArguments,
@@ -33,5 +35,9 @@ func cleanup(ctx context.Context, stdout io.Writer) error {
 	for _, t := range tables {
 		fmt.Fprintf(stdout, "nftables: removed table %s\n", t)
 	}
-	return errors.Join(err, errTables)
+	left, errIPVS := ipvsmode.Remove() // after the rules that ask its sets
+	for _, l := range left {
+		fmt.Fprintf(stdout, "ipvs: removed %s\n", l)
+	}
+	return errors.Join(err, errTables, errIPVS)
 }

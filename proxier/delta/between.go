@@ -45,12 +45,12 @@ func Between(have, want ruleset.Ruleset) Batch {
 }
 
 // Removal returns the batch that removes everything a Service proxy in iptables mode left behind: what we
-// write ourselves and what kube-proxy writes, its canaries included. have is all that the kernel has in the
-// filter, nat and mangle tables. KUBE-FIREWALL with its jumps, and what belongs to the kubelet and to others,
+// write ourselves and what kube-proxy writes, its canaries and the rules of its mode ipvs included. have is all that
+// the kernel has in the filter, nat and mangle tables. KUBE-FIREWALL with its jumps, and what belongs to the kubelet and to others,
 // stay.
 func Removal(have ruleset.Ruleset) Batch {
 	b := Batch{Write: ruleset.Ruleset{}, New: map[ruleset.Chain]bool{}}
-	for _, j := range ruleset.Jumps() {
+	for _, j := range append(ruleset.Jumps(), ruleset.IPVSJumps()...) {
 		if j.To == ruleset.Firewall {
 			continue
 		}
@@ -62,7 +62,7 @@ func Removal(have ruleset.Ruleset) Batch {
 	}
 	gone := map[ruleset.Chain]bool{}
 	for c := range have {
-		if c.Name == ruleset.ProxyCanary || ruleset.Owned(c) && c.Name != ruleset.Firewall {
+		if c.Name == ruleset.ProxyCanary || ruleset.OwnedByIPVSMode(c) || ruleset.Owned(c) && c.Name != ruleset.Firewall {
 			gone[c] = true
 		}
 	}

@@ -40,6 +40,21 @@ func Jumps() []Jump {
 	}
 }
 
+// IPVSJumps are the rules in built-in chains that kube-proxy's mode ipvs has and mode iptables has not (kubernetes:
+// pkg/proxy/ipvs/proxier.go, iptablesJumpChain).
+func IPVSJumps() []Jump {
+	jump := func(from, to, comment string) Jump {
+		return Jump{From: Chain{Filter, from}, To: to, Rule: Rule{Comment: comment, Jump: to}}
+	}
+	return []Jump{
+		jump("INPUT", ipvsNodePorts, "kubernetes health check rules"),
+		jump("INPUT", ProxyFirewall, "kube-proxy firewall rules"),
+		jump("FORWARD", ProxyFirewall, "kube-proxy firewall rules"),
+		jump("INPUT", ipvsFilter, "kubernetes ipvs access filter"),
+		jump("OUTPUT", ipvsOutFilter, "kubernetes ipvs access filter"),
+	}
+}
+
 // Append adds what stands after "-I CHAIN " to b. Unlike in Rule.Append the comment comes after the other matches,
 // as kube-proxy has it: iptables -C and -D compare the matches one by one, in order, so with another order
 // kube-proxy would neither recognise nor remove our jumps, nor we its.

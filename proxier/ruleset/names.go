@@ -22,6 +22,15 @@ const (
 	KubeletHint      = "KUBE-IPTABLES-HINT"
 )
 
+// The chains that only kube-proxy's mode ipvs has.
+const (
+	ipvsNodePorts      = "KUBE-NODE-PORT"
+	ipvsLoadBalancer   = "KUBE-LOAD-BALANCER"
+	ipvsSourceFirewall = "KUBE-SOURCE-RANGES-FIREWALL"
+	ipvsFilter         = "KUBE-IPVS-FILTER"
+	ipvsOutFilter      = "KUBE-IPVS-OUT-FILTER"
+)
+
 // The prefixes of all other chains of ours. kube-proxy deletes chains with these prefixes from the nat table
 // when it does not know them, which is what makes a takeover in its direction clean.
 const (
@@ -67,6 +76,19 @@ func Owned(c Chain) bool {
 	case Postrouting, MarkMasq:
 		return c.Table == Nat
 	case ExternalServices, Forward, ProxyFirewall, Firewall:
+		return c.Table == Filter
+	}
+	return false
+}
+
+// OwnedByIPVSMode reports whether the chain is one that kube-proxy's mode ipvs has and mode iptables has not.
+func OwnedByIPVSMode(c Chain) bool {
+	switch c.Name {
+	case ipvsNodePorts:
+		return c.Table == Filter || c.Table == Nat
+	case ipvsLoadBalancer:
+		return c.Table == Nat
+	case ipvsSourceFirewall, ipvsFilter, ipvsOutFilter:
 		return c.Table == Filter
 	}
 	return false

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +36,7 @@ func TestDropIn(t *testing.T) {
 		{"a changed file ends it", dropInChangedFile},
 		{"external IPs switched off", dropInNoExternalIPs},
 		{"after the nftables mode", dropInAfterNFTables},
+		{"cleaning up after the ipvs mode", dropInAfterIPVS},
 		{"gates of the client", dropInClientGates},
 		{"read-only sysctls", dropInReadOnly},
 		{"a node without IPv6", dropInWithoutIPv6},
@@ -243,6 +245,100 @@ func dropInAfterNFTables(t *testing.T, d *dropIn) {
 	}
 	if rules := d.rules(t); strings.Contains(rules, "KUBE-SERVICES") {
 		t.Errorf("--cleanup left rules:\n%s", rules)
+	}
+}
+
+// ipvsRules are what kube-proxy's mode ipvs has in iptables for a Service with source ranges and node ports (kubernetes:
+// pkg/proxy/ipvs/proxier.go), between rules of somebody else.
+const ipvsRules = `*filter
+:KUBE-FIREWALL - [0:0]
+:KUBE-FORWARD - [0:0]
+:KUBE-IPVS-FILTER - [0:0]
+:KUBE-IPVS-OUT-FILTER - [0:0]
+:KUBE-NODE-PORT - [0:0]
+:KUBE-PROXY-FIREWALL - [0:0]
+:KUBE-SOURCE-RANGES-FIREWALL - [0:0]
+:THEIRS - [0:0]
+-A INPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-FILTER
+-A INPUT -m comment --comment "kube-proxy firewall rules" -j KUBE-PROXY-FIREWALL
+-A INPUT -m comment --comment "kubernetes health check rules" -j KUBE-NODE-PORT
+-A INPUT -j THEIRS
+-A FORWARD -m comment --comment "kube-proxy firewall rules" -j KUBE-PROXY-FIREWALL
+-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
+-A OUTPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-OUT-FILTER
+-A OUTPUT -j KUBE-FIREWALL
+-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark 0x4000/0x4000 -j ACCEPT
+-A KUBE-IPVS-FILTER -m set --match-set KUBE-LOAD-BALANCER dst,dst -j RETURN
+-A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT
+-A KUBE-NODE-PORT -m comment --comment "Kubernetes health check node port" -m set --match-set KUBE-HEALTH-CHECK-NODE-PORT dst -j ACCEPT
+-A KUBE-PROXY-FIREWALL -m comment --comment "Kubernetes service load balancer ip + port for load balancer with sourceRange" -m set --match-set KUBE-LOAD-BALANCER dst,dst -j KUBE-SOURCE-RANGES-FIREWALL
+-A KUBE-SOURCE-RANGES-FIREWALL -j DROP
+-A THEIRS -m set --match-set THEIRS src -j ACCEPT
+COMMIT
+*nat
+:KUBE-LOAD-BALANCER - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-NODE-PORT - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-SERVICES - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+-A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-NODE-PORT -p tcp -m comment --comment "Kubernetes nodeport TCP port for masquerade purpose" -m set --match-set KUBE-NODE-PORT-TCP dst -j KUBE-MARK-MASQ
+-A KUBE-POSTROUTING -m comment --comment "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose" -m set --match-set KUBE-LOOP-BACK dst,dst,src -j MASQUERADE
+-A KUBE-SERVICES -m comment --comment "Kubernetes service lb portal" -m set --match-set KUBE-LOAD-BALANCER dst,dst -j KUBE-LOAD-BALANCER
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
+-A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT
+COMMIT
+`
+
+// dropInAfterIPVS finds chains and IP sets of kube-proxy's mode ipvs, and some of others that look alike.
+func dropInAfterIPVS(t *testing.T, d *dropIn) {
+	err := d.Host(lab.Node).Do(func() error {
+		for name, kind := range map[string]string{
+			"KUBE-LOAD-BALANCER": "hash:ip,port", "KUBE-CLUSTER-IP": "hash:ip,port", "KUBE-LOOP-BACK": "hash:ip,port,ip", "KUBE-IPVS-IPS": "hash:ip",
+			"KUBE-NODE-PORT-TCP": "hash:ip", "KUBE-HEALTH-CHECK-NODE-PORT": "hash:ip", "THEIRS": "hash:ip",
+		} {
+			if err := netlink.IpsetCreate(name, kind, netlink.IpsetCreateOptions{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Skip("this kernel lacks ip sets: " + err.Error())
+	}
+	d.on(t, ipvsRules, "iptables-nft-restore", "--noflush")
+	d.write(t, d.config, d.kubeadm())
+	d.exec(t, d.program, "--config="+d.config, "--cleanup")
+	if code, log := d.ended(t); code != 0 || !strings.Contains(log, "ipvs: removed ip set KUBE-LOAD-BALANCER\n") {
+		t.Errorf("--cleanup: exit status %d, want 0, and a word about the sets:\n%s", code, log)
+	}
+	left, err := d.Host(lab.Node).Command(strings.NewReader(""), "iptables-nft-save")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(left)) {
+		if strings.Contains(line, "KUBE-") && !strings.Contains(line, "KUBE-FIREWALL") {
+			t.Errorf("--cleanup left %s", line)
+		}
+	}
+	for _, kept := range []string{"-A INPUT -j THEIRS", "-A THEIRS -m set --match-set THEIRS src -j ACCEPT", "-A OUTPUT -j KUBE-FIREWALL"} {
+		if !strings.Contains(string(left), kept) {
+			t.Errorf("--cleanup removed %s", kept)
+		}
+	}
+	err = d.Host(lab.Node).Do(func() error {
+		sets, err := netlink.IpsetListAll()
+		if err == nil && (len(sets) != 1 || sets[0].SetName != "THEIRS") {
+			t.Errorf("sets %v, want that of others alone", sets)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
