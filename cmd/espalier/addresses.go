@@ -12,19 +12,22 @@ import (
 	"espalier/proxier/model"
 )
 
-// addresses tells a syncer when the node's addresses of its family change. Nil, which never tells, where node ports
-// answer on every address, whichever these are: then the rules do not name any.
-func (r *run) addresses(ctx context.Context, f ipproto.Family) <-chan struct{} {
+// addresses tells a syncer when the node's addresses of its family change, and calls moved then. Nil, which never tells,
+// where node ports answer on every address, whichever these are: then the rules do not name any.
+func (r *run) addresses(ctx context.Context, f ipproto.Family, moved func()) <-chan struct{} {
+	changed := make(chan struct{}, 1)
+	go followAddresses(ctx, f, func() {
+		moved()
+		tell(changed)
+	})
 	if cfg, err := r.data.config(model.Node{}, f, kernelFacts{}); err == nil && cfg.EveryAddress() {
 		return nil
 	}
-	changed := make(chan struct{}, 1)
-	go followAddresses(ctx, f, changed)
 	return changed
 }
 
 // followAddresses listens to the kernel until ctx ends. Whoever cannot listen learns of addresses with the next sync.
-func followAddresses(ctx context.Context, f ipproto.Family, changed chan<- struct{}) {
+func followAddresses(ctx context.Context, f ipproto.Family, changed func()) {
 	const again = 30 * time.Second
 	failed := func(err error) {
 		klog.V(2).InfoS("Cannot follow the addresses of this node; will try again", "family", f, "because", err)
@@ -36,7 +39,7 @@ func followAddresses(ctx context.Context, f ipproto.Family, changed chan<- struc
 		if err != nil {
 			failed(err)
 		} else {
-			tell(changed) // of what changed while nobody listened
+			changed() // of what changed while nobody listened
 			pass(ctx, f, updates, changed)
 		}
 		close(done)
@@ -45,7 +48,7 @@ func followAddresses(ctx context.Context, f ipproto.Family, changed chan<- struc
 }
 
 // pass passes on that there was something of the family, until the kernel's end is closed or ctx ends.
-func pass(ctx context.Context, f ipproto.Family, updates <-chan netlink.AddrUpdate, changed chan<- struct{}) {
+func pass(ctx context.Context, f ipproto.Family, updates <-chan netlink.AddrUpdate, changed func()) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -55,7 +58,7 @@ func pass(ctx context.Context, f ipproto.Family, updates <-chan netlink.AddrUpda
 				return
 			}
 			if a, ok := netip.AddrFromSlice(u.LinkAddress.IP); ok && ipproto.FamilyOf(a) == f {
-				tell(changed)
+				changed()
 			}
 		}
 	}

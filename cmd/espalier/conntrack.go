@@ -12,9 +12,9 @@ import (
 	"espalier/proxier/syncer"
 )
 
-// cleanConntrack starts to clean the conntrack table of one family, until ctx ends. What it returns wants to be told of
-// every sync, in order, and returns at once. Observe sees what each run of the cleaner did.
-func cleanConntrack(ctx context.Context, f ipproto.Family, observe func(conntrack.Report)) func(syncer.Report) {
+// cleanConntrack starts to clean the conntrack table of one family, until ctx ends. The cleaner wants to be told of every
+// sync, in order, and when the node's addresses change. Observe sees what each of its runs did.
+func cleanConntrack(ctx context.Context, f ipproto.Family, observe func(conntrack.Report)) *conntrack.Cleaner {
 	var log conntrackLog
 	cleaner := conntrack.New(conntrack.Config{
 		Family: f,
@@ -29,7 +29,7 @@ func cleanConntrack(ctx context.Context, f ipproto.Family, observe func(conntrac
 		},
 	})
 	go cleaner.Run(ctx)
-	return func(done syncer.Report) { cleaner.Synced(conntrackSync(done)) }
+	return cleaner
 }
 
 // countConntrack returns what counts the runs of a cleaner. The time of one that failed says nothing; what it deleted

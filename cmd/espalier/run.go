@@ -214,7 +214,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 	progress := around.shown.progress(f, around.tracker.View(f))
 	around.shown.counts.add(kernel)
 	context.AfterFunc(ctx, func() { _ = after.responder.Close() })
-	clean := cleanConntrack(ctx, f, countConntrack(around.shown.status))
+	cleaner := cleanConntrack(ctx, f, countConntrack(around.shown.status))
 	s := &syncer.Syncer{
 		Family: f,
 		Kernel: kernel,
@@ -225,7 +225,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 			}
 			return r.data.settings(n, f, facts)
 		},
-		Resettle: r.addresses(ctx, f),
+		Resettle: r.addresses(ctx, f, cleaner.Moved),
 		Refused:  refusedLine,
 		Learn:    func(ctx context.Context) bool { return facts.learn(ctx, kernel) },
 		Report: func(done syncer.Report) {
@@ -233,7 +233,7 @@ func (r *run) syncer(ctx context.Context, kernel *iptables.Kernel, ledger *synce
 			r.announce.sync(done)
 			after.report(done)
 			progress.report(done)
-			clean(done)
+			cleaner.Synced(conntrackSync(done))
 			around.old.report(done)
 		},
 		MinInterval:   r.MinSyncPeriod,

@@ -154,6 +154,25 @@ func (b *Book) Changed(f frontend) bool {
 // Serves reports whether there is a Service at a frontend.
 func (b *Book) Serves(f frontend) bool { return len(b.claims[f]) > 0 }
 
+// NodePorts returns all endpoints behind each node port that is served.
+func (b *Book) NodePorts() map[uint16]lookup {
+	all := map[uint16]lookup{}
+	for f, names := range b.claims {
+		if f.Addr().IsValid() {
+			continue
+		}
+		ends := set{}
+		for _, name := range names {
+			e := b.services[name]
+			if key, ok := find(fronts(e.Service, b.NoExternalIPs), f); ok {
+				ends.add(everyone(e.Backends[key]))
+			}
+		}
+		all[f.Port()] = ends.lookup()
+	}
+	return all
+}
+
 // Done says that what was taken is clean.
 func (b *Book) Done() { b.cleaning = nil }
 

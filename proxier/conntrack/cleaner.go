@@ -17,9 +17,12 @@ type Cleaner struct {
 	// Of the goroutine of Run alone:
 	echoes echoes
 	last   Tally
+	open   Addresses // where node ports answered when that was last asked
+	left   Addresses // where they answered before, and flows may still go
 
 	mu        sync.Mutex
 	began     bool // there was a sync
+	moved     bool // open may have changed
 	book      Book
 	nodePorts func() (Addresses, error) // where they answer
 }
@@ -93,6 +96,17 @@ func (c *Cleaner) Synced(s Sync) {
 		c.book.All()
 	}
 	if c.book.Dirty() {
+		c.signal()
+	}
+}
+
+// Moved says that the node may have other addresses than before. Flows to node ports on one that it has lost are
+// cleaned.
+func (c *Cleaner) Moved() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moved = true
+	if c.began {
 		c.signal()
 	}
 }

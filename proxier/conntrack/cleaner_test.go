@@ -379,3 +379,51 @@ func TestWhatCouldNotBeCleanedForLackOfPrivilege(t *testing.T) {
 		t.Errorf("report %+v, want the entry deleted", r)
 	}
 }
+
+// TestAddressesThatTheNodeLoses: flows to node ports on them go, and no others; also if that has to be tried again.
+func TestAddressesThatTheNodeLoses(t *testing.T) {
+	const end, other = "10.244.0.1:53", "10.244.0.9:53"
+	kept, lost := netip.MustParseAddr("192.168.0.1"), netip.MustParseAddr("192.168.0.2")
+	n := newNode(t)
+	var broken atomic.Bool
+	c := n.start(t, Config{Family: ipproto.IPv4, Open: func(f ipproto.Family) (*Table, error) {
+		if broken.CompareAndSwap(true, false) {
+			return nil, errors.New("no sockets left")
+		}
+		return n.open(f)
+	}})
+	var addrs atomic.Pointer[[]netip.Addr]
+	addrs.Store(&[]netip.Addr{kept, lost})
+	open := func() (Addresses, error) { return NewAddresses(*addrs.Load(), false), nil }
+	c.Synced(Sync{Whole: true, NodePorts: open, Services: cluster(service("ns/dns", "10.96.0.10", 53, to(end), nodePort(30053)))})
+	c.next(t)
+	own := flow(1, "192.168.0.2:30053", "192.168.0.2:30053") // of a process of the node
+	stay := []entry{
+		flow(2, "192.168.0.1:30053", end), own, flow(3, "192.168.0.2:30053", other), flow(4, "192.168.0.2:30054", end),
+		flow(5, "192.168.0.3:30053", end),
+	}
+	n.insert(t, append(stay, flow(6, "192.168.0.2:30053", end))...)
+
+	c.Moved() // nothing is lost: no run
+	addrs.Store(&[]netip.Addr{kept})
+	broken.Store(true)
+	c.Moved()
+	r := c.next(t)
+	if r.Err == nil {
+		t.Error("no error, but there was no socket")
+	}
+	if r = c.next(t); r.Err != nil || r.Deleted != 1 {
+		t.Errorf("error %v, %d deleted; want one", r.Err, r.Deleted)
+	}
+	if diff := cmp.Diff(texts(stay), n.entries(t, ipproto.IPv4)); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	addrs.Store(&[]netip.Addr{kept, lost})
+	n.insert(t, flow(7, "192.168.0.2:30053", end))
+	c.Moved() // it is back
+	c.Synced(Sync{NodePorts: open, Services: cluster(service("ns/next", "10.96.0.11", 53))})
+	c.next(t)
+	if diff := cmp.Diff(texts(append(stay, flow(7, "192.168.0.2:30053", end))), n.entries(t, ipproto.IPv4)); diff != "" {
+		t.Errorf("entries, when it is back (-want +got):\n%s", diff)
+	}
+}

@@ -17,6 +17,7 @@
 //     entries of a node port that were not translated are left alone; they are those of a process of the node.
 //   - The frontend is gone, with its Service or without: an entry is stale if its reply comes from one of
 //     the endpoints that the frontend had. All others belong to somebody else.
+//   - The node has lost the address of a node port: as if the frontend were gone on that address.
 //
 // kube-proxy (pkg/proxy/conntrack) does the first of these after changes of endpoints only. It matches node ports by
 // number alone, so that flows through the node to the same port of anything else are cut, and therefore leaves them

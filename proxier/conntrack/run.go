@@ -65,16 +65,16 @@ func hopeless(err error) bool { return errors.Is(err, ErrPrivilege) || errors.Is
 
 // run cleans all that is dirty.
 func (c *Cleaner) run(ctx context.Context) error {
-	c.mu.Lock()
-	work := c.book.Take()
-	nodePorts := c.nodePorts
-	c.mu.Unlock()
-	if work.Empty() {
-		c.finish(nil)
-		return nil
-	}
 	started := time.Now()
-	tally, err := c.sweep(ctx, work, nodePorts)
+	work, open, err := c.take()
+	var tally Tally
+	if err == nil {
+		if work.Empty() {
+			c.finish(nil)
+			return nil
+		}
+		tally, err = c.sweep(ctx, work, open)
+	}
 	c.finish(err)
 	if ctx.Err() != nil {
 		return err
@@ -87,14 +87,30 @@ func (c *Cleaner) run(ctx context.Context) error {
 	return err
 }
 
-func (c *Cleaner) sweep(ctx context.Context, work Work, nodePorts func() (Addresses, error)) (Tally, error) {
-	var open Addresses
-	if work.HasNodePorts() && nodePorts != nil {
-		var err error
-		if open, err = nodePorts(); err != nil {
-			return Tally{}, fmt.Errorf("clean conntrack of %s: %w", c.config.Family, err)
-		}
+// take takes what there is to clean, and says where node ports answer, if that matters.
+func (c *Cleaner) take() (work Work, open Addresses, err error) {
+	c.mu.Lock()
+	work = c.book.Take()
+	moved, nodePorts := c.moved, c.nodePorts
+	c.moved = false
+	c.mu.Unlock()
+	if !moved && !work.HasNodePorts() || nodePorts == nil {
+		return work, open, nil
 	}
+	if open, err = nodePorts(); err != nil {
+		return work, open, fmt.Errorf("clean conntrack of %s: %w", c.config.Family, err)
+	}
+	c.left = c.left.and(c.open).without(open)
+	c.open = open
+	if len(c.left.list) > 0 {
+		c.mu.Lock()
+		work.left = &departure{c.left, c.book.NodePorts()}
+		c.mu.Unlock()
+	}
+	return work, open, nil
+}
+
+func (c *Cleaner) sweep(ctx context.Context, work Work, open Addresses) (Tally, error) {
 	table, err := c.config.Open(c.config.Family)
 	if err != nil {
 		return Tally{}, err
@@ -129,10 +145,13 @@ func (c *Cleaner) finish(err error) {
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
+		c.left = Addresses{}
 		c.book.Done()
 	case hopeless(err):
+		c.left = Addresses{}
 		c.book.Forget()
 	default:
+		c.moved = true // it has to be found out again where they answer
 		c.book.Return()
 	}
 }

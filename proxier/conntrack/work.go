@@ -6,6 +6,18 @@ import "net/netip"
 type Work struct {
 	addresses map[frontend]target
 	nodePorts map[uint16]target
+	left      *departure // nil: the node has lost no address
+}
+
+// departure is what goes with addresses that the node has lost: flows to them that rules sent to the endpoints of a
+// node port.
+type departure struct {
+	from Addresses
+	ends map[uint16]lookup // by node port
+}
+
+func (d *departure) stale(f Flow) bool {
+	return d != nil && d.from.lists(f.Dst.Addr()) && f.translated() && d.ends[f.Dst.Port()].has(f.ReplySrc)
 }
 
 // target says which flows to a frontend are stale.
@@ -16,7 +28,7 @@ type target struct {
 }
 
 // Empty reports whether there is nothing to do.
-func (w Work) Empty() bool { return w.Frontends() == 0 }
+func (w Work) Empty() bool { return w.Frontends() == 0 && w.left == nil }
 
 // Frontends returns how many frontends there are.
 func (w Work) Frontends() int { return len(w.addresses) + len(w.nodePorts) }
@@ -29,6 +41,9 @@ func (w Work) HasNodePorts() bool { return len(w.nodePorts) > 0 }
 func (w Work) Stale(f Flow, open Addresses) (netip.AddrPort, bool) {
 	if t, ours := w.addresses[f.Dst]; ours {
 		return f.Dst, t.stale(f)
+	}
+	if w.left.stale(f) {
+		return netip.AddrPort{}, true
 	}
 	t, ours := w.nodePorts[f.Dst.Port()]
 	if !ours || !open.has(f.Dst.Addr()) {
@@ -63,10 +78,36 @@ func NewAddresses(list []netip.Addr, loopback bool) Addresses {
 	return a
 }
 
+// without returns those of the list that others have not.
+func (a Addresses) without(others Addresses) Addresses {
+	var rest Addresses
+	for one := range a.list {
+		if !others.lists(one) {
+			put(&rest.list, one, struct{}{})
+		}
+	}
+	return rest
+}
+
+// and returns those of both lists.
+func (a Addresses) and(more Addresses) Addresses {
+	var all Addresses
+	for _, some := range []Addresses{a, more} {
+		for one := range some.list {
+			put(&all.list, one, struct{}{})
+		}
+	}
+	return all
+}
+
+func (a Addresses) lists(one netip.Addr) bool {
+	_, ok := a.list[one]
+	return ok
+}
+
 func (a Addresses) has(one netip.Addr) bool {
 	if one.IsLoopback() {
 		return a.loopback
 	}
-	_, ok := a.list[one]
-	return ok
+	return a.lists(one)
 }
