@@ -30,6 +30,7 @@ func TestUDPClients(t *testing.T) {
 				for _, story := range stories() {
 					t.Run(story.name, func(t *testing.T) { story.tell(t, s) })
 				}
+				t.Run("a node port on an address that the node loses", func(t *testing.T) { addressGoes(t, s) })
 			})
 		}
 	}
@@ -50,8 +51,10 @@ type event struct {
 	ends    []string
 	away    bool // the program is not there when it happens, and comes back
 	// rules, if not empty, are what another proxy wrote, which is there in place of the program.
-	rules  string
-	answer string
+	rules string
+	// command, if not empty, is what happens on the node instead.
+	command string
+	answer  string
 }
 
 func stories() []story {
@@ -64,68 +67,81 @@ func stories() []story {
 	vip, external8 := "1.2.3.53", "8.8.8.8"
 	return []story{
 		{"an endpoint is replaced", pod, at53("172.30.0.53"), []event{
-			{"it is there", svc(plain(0)), ends(one), false, "", first},
-			{"it is replaced", svc(plain(0)), ends(two), false, "", second},
-			{"it drains", svc(plain(0)), ends(two+" draining", one), false, "", second},
-			{"it stops to serve", svc(plain(0)), ends(two+" gone", one), false, "", first},
+			{"it is there", svc(plain(0)), ends(one), false, "", "", first},
+			{"it is replaced", svc(plain(0)), ends(two), false, "", "", second},
+			{"it drains", svc(plain(0)), ends(two+" draining", one), false, "", "", second},
+			{"it stops to serve", svc(plain(0)), ends(two+" gone", one), false, "", "", first},
 		}},
 		{"to none and back", pod, at53("172.30.0.53"), []event{
-			{"one endpoint", svc(plain(0)), ends(one), false, "", first},
-			{"none", svc(plain(0)), nil, false, "", "refused"},
-			{"the first endpoint", svc(plain(0)), ends(two), false, "", second},
+			{"one endpoint", svc(plain(0)), ends(one), false, "", "", first},
+			{"none", svc(plain(0)), nil, false, "", "", "refused"},
+			{"the first endpoint", svc(plain(0)), ends(two), false, "", "", second},
 		}},
 		{"the client was there before the Service", pod, at53("172.30.0.53"), []event{
-			{"no Service", nil, nil, false, "", "world"},
-			{"a Service without endpoints", svc(plain(0)), nil, false, "", "refused"},
-			{"its first endpoint", svc(plain(0)), ends(one), false, "", first},
-			{"the Service is deleted", nil, nil, false, "", "world"},
-			{"and made again", svc(plain(0)), ends(two), false, "", second},
+			{"no Service", nil, nil, false, "", "", "world"},
+			{"a Service without endpoints", svc(plain(0)), nil, false, "", "", "refused"},
+			{"its first endpoint", svc(plain(0)), ends(one), false, "", "", first},
+			{"the Service is deleted", nil, nil, false, "", "", "world"},
+			{"and made again", svc(plain(0)), ends(two), false, "", "", second},
 		}},
 		{"a process of the node", node, at53("172.30.0.53"), []event{
-			{"no Service", nil, nil, false, "", "world"},
-			{"a Service", svc(plain(0)), ends(one), false, "", first},
-			{"its endpoint is replaced", svc(plain(0)), ends(two), false, "", second},
-			{"it is deleted", nil, nil, false, "", "world"},
+			{"no Service", nil, nil, false, "", "", "world"},
+			{"a Service", svc(plain(0)), ends(one), false, "", "", first},
+			{"its endpoint is replaced", svc(plain(0)), ends(two), false, "", "", second},
+			{"it is deleted", nil, nil, false, "", "", "world"},
 		}},
 		{"a node port", external, "192.168.0.2:3001", []event{
-			{"no Service", nil, nil, false, "", "node"},
-			{"a node port", svc(nodePort, plain(3001)), ends(one), false, "", first},
-			{"its endpoint is replaced", svc(nodePort, plain(3001)), ends(two), false, "", second},
-			{"the last endpoint is gone", svc(nodePort, plain(3001)), nil, false, "", "refused"},
-			{"there is one again", svc(nodePort, plain(3001)), ends(one), false, "", first},
-			{"the port is another", svc(nodePort, plain(3002)), ends(one), false, "", "node"},
-			{"and back", svc(nodePort, plain(3001)), ends(one), false, "", first},
+			{"no Service", nil, nil, false, "", "", "node"},
+			{"a node port", svc(nodePort, plain(3001)), ends(one), false, "", "", first},
+			{"its endpoint is replaced", svc(nodePort, plain(3001)), ends(two), false, "", "", second},
+			{"the last endpoint is gone", svc(nodePort, plain(3001)), nil, false, "", "", "refused"},
+			{"there is one again", svc(nodePort, plain(3001)), ends(one), false, "", "", first},
+			{"the port is another", svc(nodePort, plain(3002)), ends(one), false, "", "", "node"},
+			{"and back", svc(nodePort, plain(3001)), ends(one), false, "", "", first},
 		}},
 		{"a VIP", external, at53(vip), []event{
-			{"it is there", svc(loadBalancer(vip), plain(3001)), ends(one), false, "", first},
-			{"its endpoint is replaced", svc(loadBalancer(vip), plain(3001)), ends(two), false, "", second},
-			{"it is taken away", svc(loadBalancer(), plain(3001)), ends(two), false, "", "world"},
-			{"it is given again", svc(loadBalancer(vip), plain(3001)), ends(two), false, "", second},
+			{"it is there", svc(loadBalancer(vip), plain(3001)), ends(one), false, "", "", first},
+			{"its endpoint is replaced", svc(loadBalancer(vip), plain(3001)), ends(two), false, "", "", second},
+			{"it is taken away", svc(loadBalancer(), plain(3001)), ends(two), false, "", "", "world"},
+			{"it is given again", svc(loadBalancer(vip), plain(3001)), ends(two), false, "", "", second},
 		}},
 		{"an external IP", external, at53(external8), []event{
-			{"it is there", svc(externalIP(external8), plain(0)), ends(one), false, "", first},
-			{"no endpoint", svc(externalIP(external8), plain(0)), nil, false, "", "refused"},
-			{"another endpoint", svc(externalIP(external8), plain(0)), ends(two), false, "", second},
-			{"it is taken away", svc(plain(0)), ends(two), false, "", "world"},
+			{"it is there", svc(externalIP(external8), plain(0)), ends(one), false, "", "", first},
+			{"no endpoint", svc(externalIP(external8), plain(0)), nil, false, "", "", "refused"},
+			{"another endpoint", svc(externalIP(external8), plain(0)), ends(two), false, "", "", second},
+			{"it is taken away", svc(plain(0)), ends(two), false, "", "", "world"},
 		}},
 		{"while the program is away", pod, at53("172.30.0.53"), []event{
-			{"an endpoint", svc(plain(0)), ends(one), false, "", first},
-			{"it is replaced", svc(plain(0)), ends(two), true, "", second},
-			{"the Service is deleted", nil, nil, true, "", "world"},
+			{"an endpoint", svc(plain(0)), ends(one), false, "", "", first},
+			{"it is replaced", svc(plain(0)), ends(two), true, "", "", second},
+			{"the Service is deleted", nil, nil, true, "", "", "world"},
 		}},
 		{"a VIP goes while the program is away", external, at53(vip), []event{
-			{"it is there", svc(loadBalancer(vip), plain(3001)), ends(one), false, "", first},
-			{"it is taken away", svc(loadBalancer(), plain(3001)), ends(one), true, "", "world"},
+			{"it is there", svc(loadBalancer(vip), plain(3001)), ends(one), false, "", "", first},
+			{"it is taken away", svc(loadBalancer(), plain(3001)), ends(one), true, "", "", "world"},
 		}},
 		{"a node port goes while the program is away", external, "192.168.0.2:3001", []event{
-			{"it is there", svc(nodePort, plain(3001)), ends(one), false, "", first},
-			{"it is another", svc(nodePort, plain(3002)), ends(one), true, "", "node"},
+			{"it is there", svc(nodePort, plain(3001)), ends(one), false, "", "", first},
+			{"it is another", svc(nodePort, plain(3002)), ends(one), true, "", "", "node"},
 		}},
 		{"kube-proxy served it, and it goes while nobody is there", pod, at53("172.30.0.53"), []event{
-			{"kube-proxy's rules", nil, nil, false, kubeProxys, first},
-			{"nothing of that is in the cluster", nil, nil, true, "", "world"},
+			{"kube-proxy's rules", nil, nil, false, kubeProxys, "", first},
+			{"nothing of that is in the cluster", nil, nil, true, "", "", "world"},
 		}},
 	}
+}
+
+// addressGoes: a client of a node port, on an address that the node has no more, goes where a new client would go.
+func addressGoes(t *testing.T, s *site) {
+	addr := in(s.Family, netip.MustParseAddr("192.168.70.2"))
+	if err := s.AddNodeAddress(addr); err != nil {
+		t.Fatal(err)
+	}
+	alias := netip.PrefixFrom(addr, addr.BitLen()).String()
+	story{"", external, "192.168.70.2:3001", []event{
+		{"a node port", service("ns1/udp", "172.30.0.53", nodePort, port("p", corev1.ProtocolUDP, 53, 3001)), []string{"10.180.50.1"}, false, "", "", "10.180.50.1:5353"},
+		{"the address goes", nil, nil, false, "", "ip addr del " + alias + " dev lo", "world"},
+	}}.tell(t, s)
 }
 
 // kubeProxys are rules in kube-proxy's layout for 172.30.0.53.
@@ -150,9 +166,12 @@ func (st story) tell(t *testing.T, s *site) {
 		if s.running != nil && (e.away || e.rules != "") {
 			s.stop(t)
 		}
-		if e.rules != "" {
+		switch {
+		case e.rules != "":
 			s.on(t, s.inFamily(e.rules), s.kernel.RestoreCommand, "-w", "5", "--noflush")
-		} else {
+		case e.command != "":
+			s.on(t, "", strings.Fields(e.command)...)
+		default:
 			s.publish(t, e)
 		}
 		if e.away {
