@@ -83,7 +83,7 @@ func syncBuckets() (b []float64) {
 
 // programmingBuckets are fine where the service level objective of clusters is, and reach to five minutes.
 func programmingBuckets() []float64 {
-	b := []float64{0.25, 0.5}
+	b := []float64{0, 0.25, 0.5} // below zero, clocks differ
 	for s := 1; s < 60; s++ {
 		b = append(b, float64(s))
 	}

@@ -85,18 +85,19 @@ func zpage(w http.ResponseWriter, r *http.Request, kind string, object func(vers
 	f, ok := formOf(r.Header.Get("Accept"), kind)
 	switch {
 	case !ok:
-		notAcceptable(w)
+		notAcceptable(w, r)
 	case f.mediaType == textPlain:
 		page()
 	default:
 		if f.version != zVersions[0] {
 			w.Header().Set("Warning", fmt.Sprintf("299 - \"This version of the %s endpoint is deprecated. Please use a newer version.\"", strings.ToLower(kind)))
 		}
+		w.Header().Set("Content-Type", f.mediaType+";g="+zGroup+";v="+f.version+";as="+kind)
 		encoded(w, http.StatusOK, f.mediaType, object(f.version))
 	}
 }
 
-// encoded answers with an object.
+// encoded answers with an object. The header may say more of its type than what it is encoded as.
 func encoded(w http.ResponseWriter, code int, mediaType string, object any) {
 	body, err := json.Marshal(object)
 	if err == nil && mediaType == typeYAML {
@@ -109,7 +110,9 @@ func encoded(w http.ResponseWriter, code int, mediaType string, object any) {
 	if mediaType == typeJSON {
 		body = append(body, '\n')
 	}
-	w.Header().Set("Content-Type", mediaType)
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", mediaType)
+	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // the client may be gone
@@ -130,9 +133,16 @@ func newObject(kind, version string) object {
 	return object{kind, zGroup + "/" + version, named{zName}}
 }
 
-// notAcceptable answers as an API server does to those who want something that there is not.
-func notAcceptable(w http.ResponseWriter) {
-	encoded(w, http.StatusNotAcceptable, typeJSON, struct {
+// notAcceptable answers as an API server does to those who want something that there is not: in YAML to those who wanted
+// that, and in JSON to others.
+func notAcceptable(w http.ResponseWriter, r *http.Request) {
+	mediaType := typeJSON
+	for _, clause := range goautoneg.ParseAccept(r.Header.Get("Accept")) {
+		if covers(clause, typeYAML) && !covers(clause, typeJSON) && len(clause.Params) == 0 {
+			mediaType = typeYAML
+		}
+	}
+	encoded(w, http.StatusNotAcceptable, mediaType, struct {
 		object
 		Status  string `json:"status"`
 		Message string `json:"message"`
@@ -158,16 +168,27 @@ type statuszObject struct {
 func (p page) object(version string) any {
 	return statuszObject{
 		object: newObject("Statusz", version), StartTime: p.Started.UTC().Format(time.RFC3339),
-		UptimeSeconds: int64(p.Now.Sub(p.Started).Seconds()), GoVersion: p.Go, BinaryVersion: p.Version, Paths: folders(p.Paths),
+		UptimeSeconds: int64(p.Now.Sub(p.Started).Seconds()), GoVersion: p.Go, BinaryVersion: p.Version, EmulationVersion: minor(p.Version), Paths: folders(p.Paths),
 	}
 }
 
-// folders are the first parts of paths, each once, in order.
+// minor returns the release of Kubernetes that a version is of: 1.37 of v1.37.2+x. Empty: it is of none.
+func minor(version string) string {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	if len(parts) < 3 {
+		return ""
+	}
+	return parts[0] + "." + parts[1]
+}
+
+// folders are the first parts of paths, each once, in order. As in kube-proxy, what is for debugging is not listed.
 func folders(paths []string) []string {
 	all := map[string]bool{}
 	for _, p := range paths {
 		first, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
-		all["/"+first] = true
+		if first != "debug" {
+			all["/"+first] = true
+		}
 	}
 	return slices.Sorted(maps.Keys(all))
 }

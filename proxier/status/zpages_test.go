@@ -62,7 +62,7 @@ func TestZPagesAsObjects(t *testing.T) {
 		read := func(kind string) (o map[string]any) {
 			t.Helper()
 			got := get(t, s, pages, "/"+strings.ToLower(kind), "Accept", mediaType+";g=config.k8s.io;v=v1beta1;as="+kind)
-			if got.code != 200 || got.header.Get("Content-Type") != mediaType || got.header.Get("Warning") != "" {
+			if got.code != 200 || got.header.Get("Content-Type") != mediaType+";g=config.k8s.io;v=v1beta1;as="+kind || got.header.Get("Warning") != "" {
 				t.Fatalf("%s: %d, %v", kind, got.code, got.header)
 			}
 			text := []byte(got.body)
@@ -103,6 +103,14 @@ func TestZPagesAsObjects(t *testing.T) {
 		`"message":"only the following media types are accepted: application/json, application/yaml, text/plain","reason":"NotAcceptable","code":406}` + "\n"
 	if refused.code != 406 || refused.body != status {
 		t.Errorf("plain JSON: %d %s", refused.code, refused.body)
+	}
+}
+
+func TestReleaseOfAVersion(t *testing.T) {
+	for version, want := range map[string]string{"v1.37.2": "1.37", "v1.37.2+espalier.dev": "1.37", "dev": "", "": "", "v1": ""} {
+		if got := minor(version); got != want {
+			t.Errorf("%q is of %q, want %q", version, got, want)
+		}
 	}
 }
 
