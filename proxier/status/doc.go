@@ -16,4 +16,7 @@
 // 2026-11: prometheus/client_golang without k8s.io/component-base/metrics. That adds 1 MB to the binary and 2 MB to the
 // memory at rest, and brings a registry that is a package variable and fills itself where packages are linked in.
 // What we gave up: flags that hide metrics of a release, and metrics about metrics.
+//
+// 2026-11: z-pages as objects without k8s.io/apiserver, which has them, and with them half of an API server. What it does
+// for these two pages is zpages.go; that the answers are the same is compared with a recording of kube-proxy.
 package status

@@ -53,6 +53,7 @@ var acceptance = []check{
 		"proxier/status TestNothingIsShownBeforeItHappened",
 	}},
 	{"an API server is asked for the three watches with their selectors, and for nothing else but Events", []string{
+		"test/status TestLikeKubeProxy/api",
 		"test/life TestWhatIsAskedOfTheAPIServer",
 		"watcher/kube TestRunRequests",
 		"deploy TestRBAC",

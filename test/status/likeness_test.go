@@ -35,6 +35,7 @@ func TestLikeKubeProxy(t *testing.T) {
 		"metrics":            playMetrics,
 		"pages":              playPages,
 		"gates":              playGates,
+		"api":                playAPI,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -337,6 +338,15 @@ func playPages(s *script) {
 	for _, path := range []string{"/debug/flags/v", "/debug/pprof", "/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/configz", "/metrics/slis"} {
 		s.note("%s: %d", path, s.ask("10249"+path).code) // what they say is for people
 	}
+	var config any
+	if err := json.Unmarshal([]byte(s.ask("10249/configz").body), &config); err != nil {
+		s.t.Fatal(err)
+	}
+	text, err := yaml.Marshal(config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.note("%s", text)
 	for _, kind := range []string{"Statusz", "Flagz"} {
 		path := "/" + strings.ToLower(kind)
 		for _, accept := range accepts(kind) {
@@ -347,6 +357,36 @@ func playPages(s *script) {
 			}
 		}
 	}
+}
+
+// playAPI: what the API server is asked and told.
+func playAPI(s *script) {
+	s.api.Apply(nodeObject())
+	s.begin("--proxy-mode=iptables")
+	s.synced()
+	s.eventually("an Event", "1", func() string { return fmt.Sprint(len(s.api.Events())) })
+	var asked []string
+	for _, q := range s.api.Requests() {
+		if q.Resource == "servicecidrs" { // which kube-proxy watches for another mode
+			continue
+		}
+		text := q.String() + " of " + q.Group
+		for _, name := range []string{"labelSelector", "fieldSelector", "resourceVersionMatch", "allowWatchBookmarks", "limit"} {
+			if v := q.Query.Get(name); v != "" {
+				text += " " + name + "=" + v
+			}
+		}
+		asked = append(asked, text+" Accept="+q.Header.Get("Accept"))
+	}
+	slices.Sort(asked)
+	s.note("%s", strings.Join(slices.Compact(asked), "\n"))
+	host, err := os.Hostname()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	e := s.api.Events()[0]
+	s.note("%s %s %s regarding %+v, by %s %s", e.Type, e.Action, e.Reason, e.Regarding, e.ReportingController, strings.ReplaceAll(e.ReportingInstance, host, "HOST"))
+	s.note("%s/%s", e.Namespace, regexp.MustCompile(`\.[0-9a-f]+$`).ReplaceAllString(e.Name, ".TIME"))
 }
 
 // playGates: pages that are switched off.
