@@ -36,15 +36,15 @@ func (n *Alone) build(client netip.Addr, pods, services netip.Prefix) error {
 	if err := n.Sysctl("core/somaxconn", "4096"); err != nil {
 		return err
 	}
-	lo, err := setUp(n.Namespace, "lo", netip.PrefixFrom(client, client.BitLen()))
+	lo, err := n.SetUp("lo", netip.PrefixFrom(client, client.BitLen()))
 	if err != nil {
 		return err
 	}
 	toPods := &netlink.Route{
-		Dst: ipNet(pods), LinkIndex: lo.Attrs().Index, Src: client.AsSlice(),
+		Dst: IPNet(pods), LinkIndex: lo.Attrs().Index, Src: client.AsSlice(),
 		Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
 	}
-	toServices := &netlink.Route{Dst: ipNet(services), LinkIndex: lo.Attrs().Index, Src: client.AsSlice(), Scope: netlink.SCOPE_LINK}
+	toServices := &netlink.Route{Dst: IPNet(services), LinkIndex: lo.Attrs().Index, Src: client.AsSlice(), Scope: netlink.SCOPE_LINK}
 	for _, r := range []*netlink.Route{toPods, toServices} {
 		if err := n.links.RouteAdd(r); err != nil {
 			return fmt.Errorf("route to %s: %w", r.Dst, err)

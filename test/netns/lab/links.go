@@ -23,32 +23,18 @@ func (l *Lab) linkAddress(n, end byte) netip.Prefix {
 // link makes the n-th link of the node.
 func (l *Lab) link(h Host, n int) error {
 	node, far := l.hosts[Node], l.hosts[h]
-	var farThread int
-	if err := far.Do(func() error { farThread = unix.Gettid(); return nil }); err != nil {
-		return err
-	}
-	veth := &netlink.Veth{
-		// The numbers of both ends must differ, or the kernel does not see that they are a pair, and IPv6 learns
-		// up to a second late that the link is up (linkwatch_urgent_event in net/core/link_watch.c).
-		LinkAttrs:     netlink.LinkAttrs{Name: string(h), Index: 10 + n},
-		PeerName:      "eth0",
-		PeerNamespace: netlink.NsPid(farThread),
-	}
-	if err := node.links.LinkAdd(veth); err != nil {
-		return fmt.Errorf("make link: %w", err)
-	}
-	return nil
+	return node.Cable(string(h), 10+n, far, "eth0")
 }
 
 // connect gives the n-th link of the node its addresses, and makes the routes over it.
 func (l *Lab) connect(h Host, n int) error {
 	node, far := l.hosts[Node], l.hosts[h]
 	near, away := l.linkAddress(byte(n), 1), l.linkAddress(byte(n), 2)
-	nearLink, err := setUp(node, string(h), near)
+	nearLink, err := node.SetUp(string(h), near)
 	if err != nil {
 		return err
 	}
-	awayLink, err := setUp(far, "eth0", away)
+	awayLink, err := far.SetUp("eth0", away)
 	if err != nil {
 		return err
 	}
@@ -78,7 +64,7 @@ func (l *Lab) ownEverything(ns *Namespace) error {
 		return fmt.Errorf("find lo: %w", err)
 	}
 	local := &netlink.Route{
-		Dst: ipNet(l.Family.All()), LinkIndex: lo.Attrs().Index, Table: everythingTable,
+		Dst: IPNet(l.Family.All()), LinkIndex: lo.Attrs().Index, Table: everythingTable,
 		Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
 	}
 	if err := ns.links.RouteAdd(local); err != nil {
@@ -96,13 +82,31 @@ func (l *Lab) ownEverything(ns *Namespace) error {
 	return nil
 }
 
-func setUp(ns *Namespace, name string, p netip.Prefix) (netlink.Link, error) {
+// Cable connects two namespaces by a pair of interfaces. The number of the near one must differ from that of the other,
+// which is the next free one there, or the kernel does not see that they are a pair, and IPv6 learns up to a second late
+// that the link is up (linkwatch_urgent_event in net/core/link_watch.c).
+func (ns *Namespace) Cable(name string, number int, far *Namespace, farName string) error {
+	veth := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: name, Index: number},
+		PeerName:      farName,
+		PeerNamespace: netlink.NsFd(far.fd),
+	}
+	if err := ns.links.LinkAdd(veth); err != nil {
+		return fmt.Errorf("connect %s of %s with %s of %s: %w", name, ns.Name, farName, far.Name, err)
+	}
+	return nil
+}
+
+// SetUp gives an interface addresses and takes it up.
+func (ns *Namespace) SetUp(name string, addrs ...netip.Prefix) (netlink.Link, error) {
 	link, err := ns.links.LinkByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("find %s of %s: %w", name, ns.Name, err)
 	}
-	if err := ns.links.AddrAdd(link, address(p)); err != nil {
-		return nil, fmt.Errorf("add %s to %s of %s: %w", p, name, ns.Name, err)
+	for _, p := range addrs {
+		if err := ns.links.AddrAdd(link, address(p)); err != nil {
+			return nil, fmt.Errorf("add %s to %s of %s: %w", p, name, ns.Name, err)
+		}
 	}
 	if err := ns.links.LinkSetUp(link); err != nil {
 		return nil, fmt.Errorf("set %s of %s up: %w", name, ns.Name, err)
@@ -119,9 +123,10 @@ func address(p netip.Prefix) *netlink.Addr {
 }
 
 func route(to netip.Prefix, via netip.Addr, link netlink.Link) *netlink.Route {
-	return &netlink.Route{Dst: ipNet(to), Gw: via.AsSlice(), LinkIndex: link.Attrs().Index}
+	return &netlink.Route{Dst: IPNet(to), Gw: via.AsSlice(), LinkIndex: link.Attrs().Index}
 }
 
-func ipNet(p netip.Prefix) *net.IPNet {
+// IPNet is a prefix as netlink takes it.
+func IPNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -16,40 +16,71 @@ import (
 )
 
 // Namespace is a network namespace without a name, held by one thread of this process. It disappears with Close
-// or with the process, whichever comes first.
+// or with the process, whichever comes first. So do programs that were started in it with Pdeathsig.
 type Namespace struct {
 	Name string // for messages only
 
 	calls chan func()
 	links *netlink.Handle
+	fd    int // of the namespace, for other threads that enter it
 }
 
 // NewNamespace makes an empty namespace. It needs CAP_SYS_ADMIN, which "unshare -rn" gives to everybody.
 func NewNamespace(name string) (*Namespace, error) {
+	return start(name, func() error { return unix.Unshare(unix.CLONE_NEWNET) })
+}
+
+// Current is the namespace that the process is in. Close leaves it as it is.
+func Current(name string) (*Namespace, error) {
+	return start(name, func() error { return nil })
+}
+
+func start(name string, enter func() error) (*Namespace, error) {
 	ns := &Namespace{Name: name, calls: make(chan func())}
 	started := make(chan error)
-	go ns.hold(started)
+	onThread(func() { ns.hold(enter, started) })
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("make network namespace %s: %w", name, err)
 	}
 	return ns, nil
 }
 
-// hold keeps a thread inside the namespace and runs the calls on it. The thread is never unlocked, so the
-// runtime ends it together with the goroutine instead of reusing it in the wrong namespace.
-func (ns *Namespace) hold(started chan<- error) {
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		started <- err
+// onThread runs f on a thread of its own, which ends with f instead of being reused in the wrong namespace. The main
+// thread is passed over: the runtime cannot end it, and what /proc/self tells is about it.
+func onThread(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return
+		}
+		begun := make(chan struct{})
+		onThread(func() { close(begun); f() })
+		<-begun // as long as this goroutine has the main thread, that one gets another
+		runtime.UnlockOSThread()
+	}()
+}
+
+// hold keeps a thread inside the namespace and runs the calls on it.
+func (ns *Namespace) hold(enter func() error, started chan<- error) {
+	err := enter()
+	if err == nil {
+		ns.links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	}
+	if err == nil {
+		ns.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+	started <- err
+	if err != nil {
 		return
 	}
-	var err error
-	ns.links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-	started <- err
 	for call := range ns.calls {
 		call()
 	}
 }
+
+// Links sends requests of routing netlink into the namespace.
+func (ns *Namespace) Links() *netlink.Handle { return ns.links }
 
 // Do runs f on the thread that is inside the namespace and returns what it returns.
 func (ns *Namespace) Do(f func() error) error {
@@ -58,9 +89,23 @@ func (ns *Namespace) Do(f func() error) error {
 	return <-done
 }
 
-// Close gives the namespace up. The kernel removes it once no socket is left in it.
+// Go runs f on another thread inside the namespace, so that it may wait for something without keeping Do from others.
+func (ns *Namespace) Go(f func() error) error {
+	done := make(chan error, 1)
+	onThread(func() {
+		if err := unix.Setns(ns.fd, unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter network namespace %s: %w", ns.Name, err)
+			return
+		}
+		done <- f()
+	})
+	return <-done
+}
+
+// Close gives the namespace up. The kernel removes it once no socket and no process is left in it.
 func (ns *Namespace) Close() {
 	ns.links.Close()
+	_ = unix.Close(ns.fd)
 	close(ns.calls)
 }
 

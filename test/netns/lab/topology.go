@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -127,42 +126,17 @@ func (l *Lab) furnish() error {
 // neighbours are the hosts at the other end of the node's links; the place in the list numbers the link.
 var neighbours = []Host{Pod, Ext, Blk, Endpoints, World}
 
-// prepare sets what must be set before the first interface appears.
+// prepare makes a host of the lab out of an empty namespace.
 func prepare(ns *Namespace, router bool) error {
-	settings := map[string]string{
-		"ipv6/conf/all/disable_ipv6":     "0",
-		"ipv6/conf/default/disable_ipv6": "0",
-		"ipv6/conf/default/accept_dad":   "0", // or the first seconds of every address are lost
-		"ipv4/conf/all/rp_filter":        "0",
-		"ipv4/conf/default/rp_filter":    "0",
+	if err := ns.Prepare(router); err != nil {
+		return err
 	}
 	if router {
-		maps.Copy(settings, map[string]string{
-			"ipv4/ip_forward":                  "1",
-			"ipv6/conf/all/forwarding":         "1",
-			"ipv4/conf/all/send_redirects":     "0",
-			"ipv4/conf/default/send_redirects": "0",
-			// Every REJECT must be heard: limits for each destination and for all together count only messages whose
-			// type is in the mask. 255 is a type that nobody sends.
-			"ipv4/icmp_ratemask":  "0",
-			"ipv6/icmp/ratemask":  "255",
-			"ipv6/icmp/ratelimit": "0",
-		})
-	}
-	for _, path := range slices.Sorted(maps.Keys(settings)) {
-		if err := ns.Sysctl(path, settings[path]); err != nil {
-			return err
-		}
+		return nil
 	}
 	lo, err := ns.links.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo of %s: %w", ns.Name, err)
-	}
-	if err := ns.links.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("set lo of %s up: %w", ns.Name, err)
-	}
-	if router {
-		return nil
 	}
 	// Without a loopback address of its own, a host can try to reach that of the node.
 	if err := ns.links.AddrDel(lo, address(netip.MustParsePrefix("127.0.0.1/8"))); err != nil {
