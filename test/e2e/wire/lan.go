@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -92,8 +93,10 @@ func (w *Wire) join(h *Host, number int, router bool) error {
 		return err
 	}
 	h.Addrs = lanAddrs(number)
-	_, err := h.SetUp(lanLink, within(lanRanges[0], h.Addrs[0]), within(lanRanges[1], h.Addrs[1]))
-	return err
+	if _, err := h.SetUp(lanLink, within(lanRanges[0], h.Addrs[0]), within(lanRanges[1], h.Addrs[1])); err != nil {
+		return err
+	}
+	return errors.Join(awaitUp(w.lan, port), awaitUp(h.Namespace, lanLink))
 }
 
 // enslave makes an interface a port of a bridge. With hairpin, it may send back what came from it.

@@ -163,5 +163,5 @@ func (overlay) attach(n *Node, p *Pod) error {
 			return err
 		}
 	}
-	return nil
+	return awaitUp(n.Namespace, podBridge)
 }

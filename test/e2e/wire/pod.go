@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -40,6 +41,9 @@ func (n *Node) AddPod(name string) (*Pod, error) {
 	err = p.Prepare(false)
 	if err == nil {
 		err = n.wire.plugin.attach(n, p)
+	}
+	if err == nil {
+		err = errors.Join(awaitUp(n.Namespace, p.link), awaitUp(p.Namespace, podLink))
 	}
 	if err != nil {
 		p.Close()
