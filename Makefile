@@ -10,6 +10,7 @@ GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BACKEND      ?= auto
 # A number of runs. With a time, Go 1.26 may take the end of it for a failure (go.dev/issue/75804).
 FUZZTIME     ?= 10000x
+NETWORKS     ?= overlay routed
 TESTFLAGS    ?=
 BENCH        ?= .
 
@@ -21,7 +22,7 @@ export PATH  := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 SUDO         := $(if $(filter 0,$(shell id -u)),,sudo env HOME=/root PATH="$(PATH)" CI="$(CI)" GOPROXY="$(GOPROXY)")
 
 # Tests that send packets through the kernel are in these packages; the others need nothing but Go.
-KERNEL       := ./proxier/iptables/... ./proxier/ipvsmode ./proxier/nfacct ./proxier/conntrack ./proxier/generation/... ./proxier/sysctl ./test/netns/... ./test/status ./test/demo/... ./test/bench ./test/bench/bed ./test/life
+KERNEL       := ./proxier/iptables/... ./proxier/ipvsmode ./proxier/nfacct ./proxier/conntrack ./proxier/generation/... ./proxier/sysctl ./test/netns/... ./test/status ./test/demo/... ./test/bench ./test/bench/bed ./test/life ./deploy/image
 UNIT          = $$($(GO) list ./... | grep -vxF -f <($(GO) list $(KERNEL)))
 
 # $(call need,PROBE,PACKAGES): if the command PROBE does not succeed, install the Debian packages.
@@ -34,10 +35,16 @@ define need
     { $(APT) update && $(APT) install -y --no-install-recommends $(2); } >/dev/null; }
 endef
 
-.PHONY: help build test race vet fmt lint fuzz bench cover demo clean kernel-tools nft c-compiler
+# The end-to-end tests are a module of their own, so that the requirements of a whole control plane are not the product's.
+E2E          := test/e2e
+# These know neither network nor backend: once is enough.
+ONCE         := ^Test(AnAPIServer|AfterACompaction|ANodeThat|ANodeReboots)
+KUBERNETES    = $$(sed -nE 's|.*k8s.io/kubernetes (v[0-9.]+).*|\1|p' $(E2E)/go.mod)
+
+.PHONY: help build test race vet fmt lint fuzz bench cover demo e2e control-plane clean kernel-tools nft c-compiler
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/espalier
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/espalier ./cmd/espalier
@@ -51,13 +58,15 @@ race: c-compiler ## unit tests with the race detector
 
 vet: ## go vet
 	$(GO) vet ./...
+	cd $(E2E) && $(GO) vet ./...
 
 fmt: ## fail if a file is not formatted as gofmt does
-	@unformatted=$$(gofmt -l .ci cmd proxier watcher test) && test -z "$$unformatted" || \
+	@unformatted=$$(gofmt -l .ci cmd deploy proxier watcher test) && test -z "$$unformatted" || \
 	  { echo "not as gofmt formats it:" $$unformatted; exit 1; }
 
 lint: ## golangci-lint, at the version named above; it is built when it runs first
 	CGO_ENABLED=0 $(GO) run $(GOLANGCI) run ./...
+	cd $(E2E) && CGO_ENABLED=0 $(GO) run $(GOLANGCI) run ./...
 
 fuzz: ## every fuzz target for FUZZTIME (10000x: that many runs)
 	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
@@ -79,8 +88,26 @@ demo: build kernel-tools ## a web shop of three Services in network namespaces; 
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/demo ./test/demo
 	@$(SUDO) bin/demo --espalier bin/espalier --backend $(BACKEND)
 
+e2e: build control-plane kernel-tools nft ## a real cluster of three nodes, once for each of NETWORKS (overlay routed) (root or sudo)
+	@# another version, for the upgrade
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-X main.version=v9.9.9' -o $(E2E)/bin/espalier-next ./cmd/espalier
+	@set -e; cd $(E2E); for network in $(NETWORKS); do \
+	  echo "make: tests in a cluster, network: $$network"; \
+	  packages=.; skip='$(ONCE)'; if [ $$network = $(firstword $(NETWORKS)) ]; then packages=./...; skip='^$$'; fi; \
+	  $(SUDO) env E2E_NETWORK=$$network CGO_ENABLED=0 $(GO) test -trimpath -v -count=1 -p 1 -parallel 8 -timeout 30m -skip "$$skip" $(TESTFLAGS) $$packages; \
+	done
+
+control-plane: ## build Kubernetes' control plane and etcd for e2e: 8 minutes on two cores, but the first time only
+	@test -e $(E2E)/bin/etcd || echo "make: building etcd and Kubernetes, which takes about 8 minutes the first time"
+	@set -e; version=$(KUBERNETES); minor=$${version#*.}; component=k8s.io/component-base/version; \
+	flags="-s -w -X $$component.gitVersion=$$version -X $$component.gitMajor=1 -X $$component.gitMinor=$${minor%%.*}"; \
+	cd $(E2E) && export CGO_ENABLED=0; \
+	nice $(GO) build -buildvcs=false -trimpath -ldflags "$$flags" -o bin/ \
+	  $(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager kube-scheduler kube-proxy); \
+	nice $(GO) build -buildvcs=false -trimpath -ldflags "-s -w" -o bin/etcd go.etcd.io/etcd/server/v3
+
 clean: ## remove what was built
-	rm -rf bin cover.out
+	rm -rf bin cover.out $(E2E)/bin
 
 kernel-tools:
 	@$(call need,command -v iptables,iptables)

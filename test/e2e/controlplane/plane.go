@@ -78,7 +78,7 @@ func (p *Plane) prepare() error {
 	if p.Client, err = kubernetes.NewForConfig(p.Admin()); err != nil {
 		return err
 	}
-	server, err := p.ca.server("kube-apiserver", append(slices.Clone(p.config.Addrs), netip.MustParseAddr("127.0.0.1"), serviceIP)...)
+	server, err := p.ca.server("kube-apiserver", append(slices.Clone(p.config.Addrs), netip.MustParseAddr("127.0.0.1"), ServiceIP)...)
 	if err != nil {
 		return err
 	}

@@ -11,5 +11,5 @@ const (
 // Port is where the API server listens, on all addresses.
 const Port = 6443
 
-// serviceIP is the first address of the Services: that of default/kubernetes.
-var serviceIP = netip.MustParseAddr("10.96.0.1")
+// ServiceIP is the first address of the Services: that of default/kubernetes.
+var ServiceIP = netip.MustParseAddr("10.96.0.1")

@@ -1,0 +1,182 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"espalier/test/e2e/controlplane"
+	"espalier/test/e2e/wire"
+	"espalier/test/netns/lab"
+)
+
+// Config says what cluster it is.
+type Config struct {
+	Mode    wire.Mode // how pods reach each other
+	Backend string    // of iptables: nft or legacy
+	Nodes   int
+	Dir     string // an empty folder for all files
+	Program string // the proxy under test
+	Deploy  string // the folder deploy/ of the checkout
+	// Say is told what happens.
+	Say func(format string, args ...any)
+}
+
+// Cluster is a cluster.
+type Cluster struct {
+	Config Config
+	Client kubernetes.Interface // an administrator's
+	Plane  *controlplane.Plane
+	Wire   *wire.Wire
+	Nodes  []*Node
+
+	control    *lab.Namespace
+	manifests  *manifests
+	deployment *Deployment
+	agents     context.CancelFunc
+}
+
+// New makes a cluster on whose nodes pods can run, and no proxy does yet.
+func New(ctx context.Context, config Config) (*Cluster, error) {
+	c := &Cluster{Config: config}
+	for _, step := range []func(context.Context) error{c.build, c.startPlane, c.startAgents, c.deploy} {
+		begun := time.Now()
+		if err := step(ctx); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("make a cluster: %w", err)
+		}
+		config.Say("  … %.1f s", time.Since(begun).Seconds())
+	}
+	return c, nil
+}
+
+// build makes hosts and cables.
+func (c *Cluster) build(context.Context) (err error) {
+	c.Config.Say("building %d nodes, %s network, %s iptables", c.Config.Nodes, c.Config.Mode, c.Config.Backend)
+	if c.control, err = lab.Current("control"); err != nil {
+		return err
+	}
+	var pods []netip.Prefix
+	for text := range strings.SplitSeq(controlplane.PodCIDRs, ",") {
+		pods = append(pods, netip.MustParsePrefix(text))
+	}
+	c.Wire, err = wire.New(wire.Config{
+		Control: c.control, Mode: c.Config.Mode, Nodes: c.Config.Nodes, ClusterCIDRs: pods, Backend: c.Config.Backend,
+	})
+	if err != nil {
+		return err
+	}
+	for _, host := range c.Wire.Nodes() {
+		n := &Node{Node: host, dir: filepath.Join(c.Config.Dir, host.Name)}
+		n.Proxy = &Proxy{cluster: c, node: n, program: c.Config.Program, changed: make(chan struct{})}
+		if err := n.furnish(c.Config.Backend); err != nil {
+			return err
+		}
+		c.Nodes = append(c.Nodes, n)
+	}
+	return nil
+}
+
+// startPlane starts the control plane.
+func (c *Cluster) startPlane(ctx context.Context) (err error) {
+	c.Config.Say("starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler")
+	c.Plane, err = controlplane.Start(ctx, controlplane.Config{Addrs: c.Wire.Control().Addrs, Dir: filepath.Join(c.Config.Dir, "control")})
+	if err != nil {
+		return err
+	}
+	c.Client = c.Plane.Client
+	c.manifests, err = newManifests(c.Plane.Admin())
+	return err
+}
+
+// deploy applies what deploy/ has for the API server, but for the DaemonSet: its pods are run by Proxy.
+func (c *Cluster) deploy(ctx context.Context) (err error) {
+	c.Config.Say("applying RBAC and configuration of deploy/")
+	if c.deployment, err = readDeployment(c.Config.Deploy, c.Config.Backend); err != nil {
+		return err
+	}
+	if err := c.deployment.adapt(c.Plane.URL(), controlplane.PodCIDRs); err != nil {
+		return err
+	}
+	config, err := yaml.Marshal(c.deployment.Config)
+	if err != nil {
+		return err
+	}
+	return c.Apply(ctx, string(c.deployment.Access), string(config))
+}
+
+// StartProxies starts the proxy on all nodes, and waits until each has written rules.
+func (c *Cluster) StartProxies(ctx context.Context) error {
+	begun := time.Now()
+	for _, n := range c.Nodes {
+		if err := n.Proxy.Start(ctx); err != nil {
+			return err
+		}
+	}
+	for _, n := range c.Nodes {
+		if err := n.Proxy.AwaitSync(ctx, begun); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Apply does what "kubectl apply --server-side" does. A namespace that is named and does not exist is made.
+func (c *Cluster) Apply(ctx context.Context, texts ...string) error {
+	for _, text := range texts {
+		if err := c.manifests.apply(ctx, []byte(text)); err != nil {
+			return fmt.Errorf("apply %w", err)
+		}
+	}
+	return nil
+}
+
+// Delete does what "kubectl delete --wait=false" does.
+func (c *Cluster) Delete(ctx context.Context, texts ...string) error {
+	for _, text := range texts {
+		if err := c.manifests.delete(ctx, []byte(text)); err != nil {
+			return fmt.Errorf("delete %w", err)
+		}
+	}
+	return nil
+}
+
+// Outside is a host that is not part of the cluster.
+func (c *Cluster) Outside() *wire.Host { return c.Wire.Outside() }
+
+// Logs returns the ends of all logs.
+func (c *Cluster) Logs(lines int) string {
+	var all strings.Builder
+	if c.Plane != nil {
+		all.WriteString(c.Plane.Logs(lines))
+	}
+	for _, n := range c.Nodes {
+		fmt.Fprintf(&all, "--- the log of the proxy of %s ends with\n%s", n.Name, n.Proxy.Log.Tail(lines))
+	}
+	return all.String()
+}
+
+// Close ends everything.
+func (c *Cluster) Close() {
+	for _, n := range c.Nodes {
+		n.Proxy.Stop()
+	}
+	if c.agents != nil {
+		c.agents()
+	}
+	if c.Plane != nil {
+		c.Plane.Close()
+	}
+	if c.Wire != nil {
+		c.Wire.Close()
+	}
+	if c.control != nil {
+		c.control.Close()
+	}
+}

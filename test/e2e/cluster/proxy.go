@@ -1,0 +1,240 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"espalier/test/e2e/process"
+)
+
+// Proxy is the proxy under test on one node: the DaemonSet's pod there, run as the kubelet runs it, but without asking the
+// API server, so that it is also there when that is away. Its init containers run first; when its container ends, it is
+// started again, at once the first time, and then after a pause; when its livenessProbe fails, it is killed.
+type Proxy struct {
+	Log process.Log // of all its containers, one after the other
+
+	cluster *Cluster
+	node    *Node
+
+	mu      sync.Mutex
+	program string // the file of the program
+	running *process.Process
+	exits   []Exit
+	changed chan struct{} // closed when one of the above changes
+	stop    context.CancelFunc
+	stopped chan struct{} // closed when nothing runs any more
+}
+
+// Exit is one end of the container.
+type Exit struct {
+	Code int  // -1: by a signal
+	Bid  bool // by Stop
+}
+
+// pause before the container is started again, if it has ended before. (The kubelet begins with ten seconds.)
+const pause = time.Second
+
+// dir returns a folder for files of this pod.
+func (p *Proxy) dir(name string) string { return filepath.Join(p.node.dir, "proxy", name) }
+
+// Program returns the program that the next start runs.
+func (p *Proxy) Program() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.program
+}
+
+// Upgrade replaces the pod by one that runs another program.
+func (p *Proxy) Upgrade(ctx context.Context, program string) error {
+	p.mu.Lock()
+	p.program = program
+	p.mu.Unlock()
+	return p.Restart(ctx)
+}
+
+// Start starts the pod. The API server may be away, if the pod was started before.
+func (p *Proxy) Start(ctx context.Context) error {
+	if err := p.prepare(ctx); err != nil {
+		return fmt.Errorf("prepare the proxy of %s: %w", p.node.Name, err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stop, p.stopped = stop, make(chan struct{})
+	go p.supervise(ctx, p.stopped)
+	return nil
+}
+
+// prepare writes what is mounted into the containers.
+func (p *Proxy) prepare(ctx context.Context) error {
+	if err := os.MkdirAll(p.dir("root"), 0o755); err != nil {
+		return err
+	}
+	if _, err := os.Stat(p.dir("account")); err == nil {
+		return nil
+	}
+	if err := writeFolder(p.dir("config"), p.cluster.deployment.Config.Data); err != nil {
+		return err
+	}
+	return p.cluster.writeAccount(ctx, p.dir("account"))
+}
+
+// Stop deletes the pod: SIGTERM, then after its grace period SIGKILL.
+func (p *Proxy) Stop() {
+	p.mu.Lock()
+	stop, stopped := p.stop, p.stopped
+	p.stop = nil
+	p.mu.Unlock()
+	if stop == nil {
+		return
+	}
+	stop()
+	<-stopped
+}
+
+// Restart replaces the pod, as "kubectl rollout restart" does, and returns when the new one has written all rules.
+func (p *Proxy) Restart(ctx context.Context) error {
+	p.Stop()
+	begun := time.Now()
+	if err := p.Start(ctx); err != nil {
+		return err
+	}
+	return p.AwaitSync(ctx, begun)
+}
+
+// Kill ends the container by SIGKILL, and with it the children that it has. It is started again.
+func (p *Proxy) Kill() {
+	p.mu.Lock()
+	running := p.running
+	p.mu.Unlock()
+	if running != nil {
+		running.Kill()
+	}
+}
+
+// PID returns the process of the container, 0 if there is none.
+func (p *Proxy) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == nil {
+		return 0
+	}
+	return p.running.PID()
+}
+
+// Exits returns how the container has ended until now.
+func (p *Proxy) Exits() []Exit {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]Exit(nil), p.exits...)
+}
+
+// AwaitExit waits until the container has ended more than a number of times, and returns the last end.
+func (p *Proxy) AwaitExit(ctx context.Context, after int) (Exit, error) {
+	for {
+		p.mu.Lock()
+		exits, changed := p.exits, p.changed
+		p.mu.Unlock()
+		if len(exits) > after {
+			return exits[len(exits)-1], nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Exit{}, fmt.Errorf("wait for the end of the proxy of %s: %w", p.node.Name, context.Cause(ctx))
+		}
+	}
+}
+
+// supervise runs the containers until ctx ends.
+func (p *Proxy) supervise(ctx context.Context, stopped chan struct{}) {
+	defer close(stopped)
+	pod := p.cluster.deployment.Daemon.Spec.Template.Spec
+	for _, c := range pod.InitContainers {
+		for ctx.Err() == nil {
+			if exit := p.once(ctx, c); exit.Code == 0 {
+				break
+			}
+			takeBreath(ctx)
+		}
+	}
+	for ends := 0; ctx.Err() == nil; ends++ {
+		if ends > 1 {
+			takeBreath(ctx)
+		}
+		exit := p.once(ctx, pod.Containers[0])
+		p.mu.Lock()
+		p.exits = append(p.exits, exit)
+		p.tell()
+		p.mu.Unlock()
+	}
+}
+
+func takeBreath(ctx context.Context) {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
+}
+
+// once runs a container to its end.
+func (p *Proxy) once(ctx context.Context, c corev1.Container) Exit {
+	started, err := p.start(c)
+	if err != nil {
+		fmt.Fprintf(&p.Log, "e2e: start container %s on %s: %v\n", c.Name, p.node.Name, err)
+		return Exit{Code: 125}
+	}
+	p.set(started)
+	defer p.set(nil)
+	probing, done := context.WithCancel(ctx)
+	defer done()
+	go p.watchOver(probing, c, started)
+	select {
+	case <-started.Ended():
+		return Exit{Code: started.ExitCode()}
+	case <-ctx.Done():
+	}
+	if err := started.Stop(p.grace()); err != nil {
+		fmt.Fprintf(&p.Log, "e2e: %v\n", err)
+	}
+	return Exit{Code: started.ExitCode(), Bid: true}
+}
+
+func (p *Proxy) start(c corev1.Container) (*process.Process, error) {
+	spec, err := p.spec(c)
+	if err != nil {
+		return nil, err
+	}
+	cmd, err := spec.Command()
+	if err != nil {
+		return nil, err
+	}
+	return process.Start(c.Name+" of "+p.node.Name, cmd, &p.Log, p.node.Do)
+}
+
+func (p *Proxy) set(running *process.Process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = running
+	p.tell()
+}
+
+// tell wakes up who waits for a change.
+func (p *Proxy) tell() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *Proxy) grace() time.Duration {
+	seconds := p.cluster.deployment.Daemon.Spec.Template.Spec.TerminationGracePeriodSeconds
+	if seconds == nil {
+		return 30 * time.Second
+	}
+	return time.Duration(*seconds) * time.Second
+}
