@@ -8,10 +8,12 @@
 //	    │               │               │
 //	  pods            pods            pods    one namespace each, with an address of the node's pod range per family
 //
-// How pods are reached is the business of a network plugin, of which there are two kinds. Overlay does as Flannel: a
+// How pods are reached is the business of a network plugin, of which there are four kinds. Overlay does as Flannel: a
 // bridge on each node, and a VXLAN device with a route for the pod range of each other node. Routed does as Calico:
 // a pair of interfaces and a host route for each pod, no bridge, and plain routes between nodes. Both masquerade what
-// pods send out of the cluster, with iptables rules of their own.
+// pods send out of the cluster, with iptables rules of their own. Flat does as Weave Net: the bridges of all nodes are
+// one network. Endpoint does as Cilium, without its BPF programs: host routes for pods, VXLAN between nodes. These two
+// write no rules.
 //
 // The package knows addresses, links, routes, and the rules that a network plugin cannot do without. It does not know
 // the API, containers, or Services, and it writes no rule for them.

@@ -19,7 +19,11 @@ func (n *Node) masquerade(cidrs []netip.Prefix) error {
 			return err
 		}
 		tool := [...]string{"iptables-", "ip6tables-"}[family(cidr)] + backend + "-restore"
-		rules := pluginRules[n.wire.config.Mode](cluster, cidr)
+		write := pluginRules[n.wire.config.Mode]
+		if write == nil {
+			return fmt.Errorf("write the network plugin's rules: there are none for mode %s: leave the backend empty", n.wire.config.Mode)
+		}
+		rules := write(cluster, cidr)
 		if n.jumps[family(cidr)] {
 			rules = withoutJumps(rules)
 		}

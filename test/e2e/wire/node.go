@@ -36,7 +36,7 @@ type plugin interface {
 	attach(n *Node, p *Pod) error
 }
 
-var plugins = map[Mode]plugin{Overlay: overlay{}, Routed: routed{}}
+var plugins = map[Mode]plugin{Overlay: overlay{}, Routed: routed{}, Flat: flat{}, Endpoint: endpoint{}}
 
 // nodeName returns "node1" for 1.
 func nodeName(number int) string { return fmt.Sprintf("node%d", number) }

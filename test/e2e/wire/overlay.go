@@ -132,6 +132,15 @@ func hasAddr(ns *lab.Namespace, link netlink.Link, p netip.Prefix) bool {
 }
 
 func (overlay) attach(n *Node, p *Pod) error {
+	var own []netip.Prefix
+	for i, cidr := range n.PodCIDRs() {
+		own = append(own, within(cidr, p.Addrs[i]))
+	}
+	return n.plugIn(p, podBridge, own)
+}
+
+// plugIn connects a pod with a bridge of the node, whose address is the first of each of the node's ranges.
+func (n *Node) plugIn(p *Pod, bridge string, own []netip.Prefix) error {
 	if err := n.Cable(p.link, p.linkNumber, p.Namespace, podLink); err != nil {
 		return err
 	}
@@ -147,21 +156,16 @@ func (overlay) attach(n *Node, p *Pod) error {
 			return fmt.Errorf("set MTU of %s of %s: %w", end.name, end.ns.Name, err)
 		}
 	}
-	cidrs := n.PodCIDRs()
-	var own []netip.Prefix
-	for i, a := range p.Addrs {
-		own = append(own, within(cidrs[i], a))
-	}
 	if _, err := p.SetUp(podLink, own...); err != nil {
 		return err
 	}
-	if err := enslave(n.Namespace, p.link, podBridge, true); err != nil {
+	if err := enslave(n.Namespace, p.link, bridge, true); err != nil {
 		return err
 	}
-	for _, cidr := range cidrs {
+	for _, cidr := range n.PodCIDRs() {
 		if err := route(p.Namespace, everything[family(cidr)], nth(cidr, 1), podLink); err != nil {
 			return err
 		}
 	}
-	return awaitUp(n.Namespace, podBridge)
+	return awaitUp(n.Namespace, bridge)
 }

@@ -78,8 +78,11 @@ func (n *Node) claim(p *Pod) error {
 	return fmt.Errorf("%s has %d pods and no address left", n.Name, len(n.pods))
 }
 
-// linkPrefix is what Flannel and Calico call the ends of pods' links.
-var linkPrefix = map[Mode]string{Overlay: "veth", Routed: "cali"}
+// linkPrefix is what network plugins call the ends of pods' links.
+var linkPrefix = map[Mode]string{Overlay: "veth", Routed: "cali", Flat: "vethwepl", Endpoint: "lxc"}
+
+// Link is the name of the node's end of the pod's link.
+func (p *Pod) Link() string { return p.link }
 
 func (n *Node) taken(a netip.Addr) bool {
 	for p := range n.pods {

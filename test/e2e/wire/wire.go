@@ -14,12 +14,14 @@ type Mode uint8
 
 // The kinds.
 const (
-	Overlay Mode = iota // VXLAN and a bridge, as Flannel does
-	Routed              // a host route for each pod, as Calico does
+	Overlay  Mode = iota // VXLAN and a bridge, as Flannel does
+	Routed               // a host route for each pod, as Calico does
+	Flat                 // one bridge over all nodes, as Weave Net does
+	Endpoint             // a host route for each pod, and VXLAN, as Cilium does
 )
 
 // String returns the kind in one word.
-func (m Mode) String() string { return [...]string{"overlay", "routed"}[m] }
+func (m Mode) String() string { return [...]string{"overlay", "routed", "flat", "endpoint"}[m] }
 
 // Config says what to build.
 type Config struct {
