@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"fmt"
+	"strings"
 
 	"espalier/proxier/ipproto"
 )
@@ -25,12 +26,12 @@ func (k kernel) reload(r Rules) error {
 			return fmt.Errorf("drop by default: %w", err)
 		}
 	}
+	var empty strings.Builder // in one go, as with IndividualCalls=no, the default
 	for _, table := range []string{"security", "raw", "mangle", "nat", "filter"} {
-		for _, verb := range []string{"-F", "-X", "-Z"} {
-			if err := k.iptables("-t", table, verb); err != nil {
-				return fmt.Errorf("empty table %s: %w", table, err)
-			}
-		}
+		empty.WriteString("*" + table + "\n-F\n-X\n-Z\nCOMMIT\n")
+	}
+	if err := k.restore(empty.String()); err != nil {
+		return fmt.Errorf("empty all tables: %w", err)
 	}
 	if err := k.write(r, appendMissing); err != nil {
 		return err

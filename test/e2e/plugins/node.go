@@ -21,14 +21,15 @@ type Node struct {
 	Overlay      string       // the interface to pods of other nodes, if that is another one
 	Bridge       string       // the bridge that pods are on, if they are
 	Flat         bool         // pods of all nodes are on one link
-	Pods         []Pod
+	Pods         []Pod        // its own
+	Others       []Pod        // those of other nodes
 	Policies     []Policy
 }
 
-// Pod is a pod of this node.
+// Pod is a pod.
 type Pod struct {
 	Name      string // namespace/name
-	Interface string // the node's end
+	Interface string // the node's end, if it is a pod of this node
 	Addrs     []netip.Addr
 	HostPorts []HostPort
 }
@@ -64,6 +65,7 @@ type view struct {
 	Cluster  netip.Prefix
 	Services netip.Prefix
 	Pods     []podView
+	Others   []podView
 	Policies []Policy
 }
 
@@ -103,7 +105,13 @@ func (n Node) in(f ipproto.Family) view {
 		p.To, p.From = all(p.To, f), all(p.From, f)
 		v.Policies = append(v.Policies, p)
 	}
-	for _, p := range n.Pods {
+	v.Pods, v.Others = v.see(n.Pods, f), v.see(n.Others, f)
+	return v
+}
+
+// see returns the pods that have an address of the family, with the policies that select them.
+func (v view) see(pods []Pod, f ipproto.Family) (seen []podView) {
+	for _, p := range pods {
 		pod := podView{Pod: p}
 		var there bool
 		if pod.Addr, there = first(p.Addrs, f); !there {
@@ -114,9 +122,9 @@ func (n Node) in(f ipproto.Family) view {
 				pod.Isolated, pod.Allowed = true, append(pod.Allowed, policy)
 			}
 		}
-		v.Pods = append(v.Pods, pod)
+		seen = append(seen, pod)
 	}
-	return v
+	return seen
 }
 
 // has reports whether the node has pods of the family.

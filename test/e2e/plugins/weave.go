@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"espalier/proxier/ipproto"
@@ -35,12 +36,12 @@ const (
 )
 
 // weaveSets: one of the pods' networks of this node, so that a client's address is kept on the way to them; one of the
-// pods of this node that no policy selects, for either direction; and two for each policy. A policy controller has
-// the pods of its node only as destinations (weaveworks/weave: net/bridge.go, NoMasqLocalTracker; npc/namespace.go).
+// pods of all nodes that no policy selects, for either direction; and two for each policy (weaveworks/weave:
+// net/bridge.go, NoMasqLocalTracker; npc/namespace.go, addPod).
 func weaveSets(v view) []Set {
 	free := Set{Name: weaveDefault}
 	anyone := Set{Name: weaveEgress}
-	for _, p := range v.Pods {
+	for _, p := range slices.Concat(v.Pods, v.Others) {
 		anyone.Addrs = append(anyone.Addrs, p.Addr)
 		if !p.Isolated {
 			free.Addrs = append(free.Addrs, p.Addr)
@@ -96,7 +97,7 @@ COMMIT
 const weavePolicyText = `
 # New connections are accepted to pods that no policy selects, and as policies say; what goes on to another node is
 # that node's business. weaveworks/weave: prog/weave-npc/main.go, createBaseRules; npc/rule.go, newRuleSpec;
-# npc/namespace.go, ensureBypassRules.
+# npc/namespace.go, bypassRules.
 *filter
 :WEAVE-NPC-DEFAULT
 :WEAVE-NPC-INGRESS
