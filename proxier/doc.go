@@ -79,9 +79,11 @@
 // 2026-11: A Planner remembers prints of chains, not their rules: two 64-bit hashes. A whole sync plans anew, into
 // a new Planner, so nothing that a Planner remembers outlives the knowledge of what the kernel holds.
 //
-// 2026-11: Jumps keep their order, and are put back when somebody moved them behind rules that stood behind them, once
-// for each such rule. Calico and Docker move their own jumps to the front whenever they are not there; two who insist
-// would take turns for ever. A rule that is new in front of ours may stay: an administrator has put it there.
+// 2026-11: Jumps keep their order, and one that was moved away from our others, behind rules that stood behind it, is put
+// back, once for each such rule. A rule that is new in front of ours may stay: an administrator has put it there. So may
+// one that came to the front of all of ours: Calico, Cilium and Weave Net put theirs there, and must be in front of
+// KUBE-FORWARD, or what it accepts by its mark passes by their NetworkPolicies. What we gave up: where a chain has one jump
+// of ours, it looks the same when that is moved, and it stays where it is, as with kube-proxy.
 //
 // 2026-11: With the legacy backend the kernel tells cheaply how long a table is, and nothing else. So its content is
 // read as the kernel has it and hashed, for at most a fiftieth of the time; iptables-save with its text costs many

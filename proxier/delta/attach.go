@@ -13,8 +13,9 @@ type Insertion struct {
 	At int
 }
 
-// Behind says which rules of others belong behind a jump of ours in a built-in chain. Nil: whatever stands in front
-// of a jump may stand there.
+// Behind says which rules of others belong behind a jump of ours in a built-in chain, if one of our jumps stands in front
+// of them: who stands in front of all of them has gone there, as Calico and Weave Net do. Nil: whatever stands in front of
+// a jump may stand there.
 type Behind func(from ruleset.Chain, jump, other ruleset.Rule) bool
 
 // Attach returns the batch with those of the jumps that have does not show, each next to those that it belongs to,
@@ -103,17 +104,17 @@ func (p *placing) ordered() []ruleset.Jump {
 func (p *placing) misplaced() (at int, wrong bool) {
 	ordered := p.ordered()
 	first := len(p.rules) // of our jumps, and of what belongs behind them
-	last, previous := -1, len(ordered)
+	front, last, previous := len(p.rules), -1, len(ordered)
 	for i, r := range p.rules {
 		n := slices.IndexFunc(ordered, func(j ruleset.Jump) bool { return j.Rule == r })
 		if n < 0 {
 			continue
 		}
 		wrong = wrong || n >= previous
-		first, last, previous = min(first, i), i, n
+		first, front, last, previous = min(first, i), min(front, i), i, n
 	}
 	for i, r := range p.rules[:last+1] {
-		if p.overtakes(r, p.rules[i+1:last+1], ordered) {
+		if i > front && p.overtakes(r, p.rules[i+1:last+1], ordered) {
 			first, wrong = min(first, i), true
 		}
 	}

@@ -33,11 +33,12 @@ func TestAttachPutsJumpsWhereTheyBelong(t *testing.T) {
 		{name: "one is there twice", have: "aWFSEbF", want: "aWFSEb", wrong: true},
 		{name: "twice, with another one missing", have: "aWFEbF", want: "aWFSEb", wrong: true},
 		{name: "somebody came in front, who was not there before", have: "xWFSEab", before: "WFSEab", want: "xWFSEab"},
-		{name: "somebody of behind came to the front", have: "bWFSEa", before: "WFSEab", want: "WFSEba", wrong: true},
-		{name: "all of ours were moved behind others", have: "abWFSE", before: "WFSEab", want: "WFSEab", wrong: true},
+		{name: "somebody of behind came to the front", have: "bWFSEa", before: "WFSEab", want: "bWFSEa"},
+		{name: "all of behind came to the front", have: "abWFSE", before: "WFSEab", want: "abWFSE"},
 		{name: "one of ours was moved behind others", have: "WFSabE", before: "WFSEab", want: "WFSEab", wrong: true},
 		{name: "moved, and somebody was there first", have: "aWFSbE", before: "aWFSEb", want: "aWFSEb", wrong: true},
-		{name: "moved, and somebody is new in front", have: "xbWFSE", before: "WFSEb", want: "xWFSEb", wrong: true},
+		{name: "moved, and somebody is new in front", have: "xWbFSE", before: "WFSEb", want: "xWFSEb", wrong: true},
+		{name: "moved, and somebody of behind came to the front", have: "bWaFSE", before: "WFSEab", want: "bWFSEa", wrong: true},
 		{name: "nothing is known of a rule that went", have: "bWFSE", before: "WFSEa", want: "bWFSE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

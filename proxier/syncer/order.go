@@ -8,11 +8,10 @@ import (
 )
 
 // An order remembers in which order the rules of built-in chains stood, so that jumps of ours that somebody moved
-// behind rules of others are put back.
+// behind rules of others, and away from our other jumps, are put back.
 //
-// It does so once. Some programs put their own jumps in front of all others whenever they are not there, as Calico
-// does; two who insist on this would never end. Who comes to the front again stays there. And whoever is new in
-// front of us is there for a reason: an administrator's rule, say.
+// It does so once: two who insist would never end. And whoever is new in front of us is there for a reason: an
+// administrator's rule, say. So are those who come to the front of all of our jumps (see delta.Behind).
 type order struct {
 	rules   ruleset.Ruleset
 	insists map[standing]bool // those that jumps were put back in front of once

@@ -432,32 +432,59 @@ func TestWriteOfSomebodyElseIsRepairedWithinTwoSeconds(t *testing.T) {
 	}
 }
 
-// A jump that was moved behind a rule of somebody else is put back, once: a program that insists on standing in front
-// may.
+// A jump that was moved behind a rule of somebody else, away from our others, is put back, once. Who comes to the front
+// of all of ours stays there, as Weave Net's rules must, or NetworkPolicies would not hold.
 func TestJumpThatWasMovedIsPutBackOnce(t *testing.T) {
-	output := ruleset.Chain{Table: ruleset.Nat, Name: "OUTPUT"}
-	theirs := ruleset.Rule{Comment: "theirs", Jump: "cali-OUTPUT"}
-	k := &fakeKernel{rules: ruleset.Ruleset{output: {theirs}}}
+	forward := ruleset.Chain{Table: ruleset.Filter, Name: "FORWARD"}
+	theirs := ruleset.Rule{Comment: "theirs", Jump: "WEAVE-NPC"}
+	k := &fakeKernel{rules: ruleset.Ruleset{forward: {theirs}}}
 	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
 		source.set(service("front", "10.96.0.1"))
 		<-reports
 		synctest.Wait()
-		ours := k.rules[output][0]
-		moved := func(theirs ruleset.Rule) Report {
-			rules := slices.DeleteFunc(slices.Clone(k.rules[output]), func(r ruleset.Rule) bool { return r == theirs })
-			k.rules[output] = append([]ruleset.Rule{theirs}, rules...)
+		ours := slices.Clone(k.rules[forward][:4])
+		asWas := append(slices.Clone(ours), theirs)
+		become := func(rules ...ruleset.Rule) Report {
+			k.rules[forward] = rules
 			k.foreign.Add(1)
 			return <-reports
 		}
-		if r := moved(theirs); r.Jumps != 1 || !slices.Equal(k.rules[output], []ruleset.Rule{ours, theirs}) {
-			t.Errorf("first time: %d jumps written, OUTPUT is %v; want ours in front", r.Jumps, k.rules[output])
+		torn := []ruleset.Rule{ours[0], ours[1], ours[2], theirs, ours[3]}
+		if r := become(torn...); r.Jumps != len(ours) || !slices.Equal(k.rules[forward], asWas) {
+			t.Errorf("one was moved: %d jumps written, FORWARD is %v; want it back", r.Jumps, k.rules[forward])
 		}
-		if r := moved(theirs); r.Jumps != 0 || !slices.Equal(k.rules[output], []ruleset.Rule{theirs, ours}) {
-			t.Errorf("second time: %d jumps written, OUTPUT is %v; want theirs in front", r.Jumps, k.rules[output])
+		if r := become(torn...); r.Jumps != 0 || !slices.Equal(k.rules[forward], torn) {
+			t.Errorf("once more: %d jumps written, FORWARD is %v; want it left there", r.Jumps, k.rules[forward])
+		}
+		if r := become(append([]ruleset.Rule{theirs}, ours...)...); r.Jumps != 0 || k.rules[forward][0] != theirs {
+			t.Errorf("theirs came to the front: %d jumps written, FORWARD is %v; want theirs in front", r.Jumps, k.rules[forward])
 		}
 		admin := ruleset.Rule{Comment: "new", Jump: ruleset.Drop}
-		if r := moved(admin); r.Jumps != 0 || !slices.Equal(k.rules[output], []ruleset.Rule{admin, theirs, ours}) {
-			t.Errorf("a new rule: %d jumps written, OUTPUT is %v; want it in front", r.Jumps, k.rules[output])
+		if r := become(append([]ruleset.Rule{admin, theirs}, ours...)...); r.Jumps != 0 || k.rules[forward][0] != admin {
+			t.Errorf("a new rule: %d jumps written, FORWARD is %v; want it in front", r.Jumps, k.rules[forward])
+		}
+	})
+}
+
+// Weave Net puts all of its rules to the front when one of them is gone: none of ours comes among them.
+func TestRulesThatComeToTheFrontStayTogether(t *testing.T) {
+	forward := ruleset.Chain{Table: ruleset.Filter, Name: "FORWARD"}
+	egress, ingress := ruleset.Rule{Jump: "WEAVE-NPC-EGRESS"}, ruleset.Rule{Jump: "WEAVE-NPC"}
+	k := &fakeKernel{rules: ruleset.Ruleset{forward: {egress, ingress}}}
+	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+		source.set(service("front", "10.96.0.1"))
+		<-reports
+		synctest.Wait()
+		ours := slices.Clone(k.rules[forward][:4])
+		for _, rules := range [][]ruleset.Rule{
+			append(slices.Clone(ours), ingress), // one is gone
+			append([]ruleset.Rule{egress, ingress}, ours...),
+		} {
+			k.rules[forward] = rules
+			k.foreign.Add(1)
+			if r := <-reports; r.Jumps != 0 || !slices.Equal(k.rules[forward], rules) {
+				t.Errorf("%d jumps written, FORWARD is %v; want %v", r.Jumps, k.rules[forward], rules)
+			}
 		}
 	})
 }

@@ -76,6 +76,7 @@ type damage struct {
 // Jumps of ours, as iptables takes them.
 const (
 	portals    = `-m comment --comment "kubernetes service portals" -j KUBE-SERVICES`
+	newPortals = `-m conntrack --ctstate NEW ` + portals
 	forwarding = `-m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD`
 )
 
@@ -87,7 +88,7 @@ func damages(b iptables.Backend) []damage {
 		{name: "the mark chain is flushed", commands: []string{"-t nat -F KUBE-MARK-MASQ"}},
 		{name: "one rule is deleted", commands: []string{"-t nat -D KUBE-SERVICES 1"}},
 		{name: "a jump is removed", commands: []string{"-t nat -D PREROUTING 1"}},
-		{name: "a jump is moved behind rules of others", input: "*nat\n-D OUTPUT 1\n-A OUTPUT " + portals + "\nCOMMIT\n"},
+		{name: "a jump is moved behind rules of others", input: "*filter\n-D OUTPUT " + newPortals + "\n-A OUTPUT " + newPortals + "\nCOMMIT\n"},
 		{name: "a jump is inserted once more", input: "*nat\n-A OUTPUT " + portals + "\nCOMMIT\n"},
 		{name: "the firewall for load balancers is put behind what is accepted", input: "*filter\n-D FORWARD 2\n-I FORWARD " + forwarding + "\nCOMMIT\n"},
 		{name: "a rule of somebody is put into a chain of ours", commands: []string{"-t nat -I KUBE-SERVICES -d 172.30.0.41 -j RETURN"}},
