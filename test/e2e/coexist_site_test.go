@@ -64,6 +64,7 @@ type neighbours struct {
 	pods    map[string]*wire.Pod
 	home    map[string]string // the node of each pod
 	dir     string            // of manifests
+	guarded bool              // see guards
 }
 
 // neighbour is one of the nodes, and a twin of it that has the same interfaces and the same plugins, which do the same
@@ -128,6 +129,7 @@ func (n *neighbours) add(number int, host *wire.Node) error {
 	node.config = plugins.Node{
 		Name: host.Name, Addrs: host.Addrs, PodCIDRs: cidrs, ClusterCIDRs: clusterCIDRs,
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112")},
+		Lock:         filepath.Join(n.dir, host.Name+".lock"),
 		Uplink:       "eth0", Overlay: n.overlay, Bridge: n.bridge, Flat: n.mode == wire.Flat,
 	}
 	for _, c := range cidrs {
@@ -196,16 +198,11 @@ func (n *neighbour) makeTwin() (err error) {
 	return nil
 }
 
-// load starts all plugins on a node and on its twin, in order.
-func (n *neighbours) load(t *testing.T, node *neighbour) {
-	t.Helper()
-	for _, p := range n.plugins {
-		for _, ns := range []*lab.Namespace{node.Namespace, node.twin} {
-			if err := p.Load(ns, n.backend, node.config); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+// twinConfig is the configuration of the plugins on the twin.
+func (n *neighbour) twinConfig() plugins.Node {
+	c := n.config
+	c.Lock += "-of-the-twin"
+	return c
 }
 
 // dump writes the proxy's rules into the twin of a node, once. Nobody looks after them, as nobody would for a long time
@@ -230,8 +227,8 @@ func (n *neighbours) dump(t *testing.T, node *neighbour) {
 			}
 			input.WriteString(line)
 		}
-		restore := n.tool(f) + "-restore"
-		if _, err := node.twin.Command(strings.NewReader(input.String()), restore, "-w", "5", "--noflush"); err != nil {
+		argv := []string{"env", "XTABLES_LOCKFILE=" + node.twinConfig().Lock, n.tool(f) + "-restore", "--noflush"}
+		if _, err := node.twin.Command(strings.NewReader(input.String()), argv...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -245,7 +242,7 @@ func (n *neighbours) tool(f ipproto.Family) string {
 // iptables runs the command of a family and the backend.
 func (n *neighbours) iptables(t *testing.T, ns *lab.Namespace, f ipproto.Family, args ...string) {
 	t.Helper()
-	if _, err := ns.Command(nil, append([]string{n.tool(f), "-w", "5"}, args...)...); err != nil {
+	if _, err := ns.Command(nil, append([]string{n.tool(f), "-w", "30"}, args...)...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -253,7 +250,7 @@ func (n *neighbours) iptables(t *testing.T, ns *lab.Namespace, f ipproto.Family,
 // proxyFlags are those that the proxy and its other commands have in common.
 func (n *neighbours) proxyFlags(node *neighbour) []string {
 	return []string{
-		"--manifests", n.dir, "--hostname-override", node.Name, "--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56",
+		"--manifests", filepath.Join(n.dir, "shop.yaml"), "--hostname-override", node.Name, "--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56",
 		"--iptables-backend", n.backend.String(),
 	}
 }
@@ -266,6 +263,7 @@ func (n *neighbours) startProxy(t *testing.T, node *neighbour) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, append([]string{"run", "-v", "2", "--conntrack-max-per-core", "0"}, n.proxyFlags(node)...)...)
+	cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+node.config.Lock)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // the thread that forks it lives as long as the node
 	log := &process.Log{Also: process.Keep("coexist-" + strings.ReplaceAll(t.Name(), "/", "_") + "-" + node.Name)}
 	node.proxy, err = process.Start("the proxy of "+node.Name, cmd, log, node.Do)

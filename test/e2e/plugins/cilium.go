@@ -44,14 +44,15 @@ func reinstall(k kernel, r Rules) error {
 		return err
 	}
 	old := Rules{Chains: map[Chain][]string{}}
+	renames := map[string][]string{}
 	for c := range r.Chains {
-		if _, there := saved[c]; !there {
-			continue
+		if _, there := saved[c]; there {
+			renames[c.Table] = append(renames[c.Table], "-E "+c.Name+" "+ciliumOld+c.Name)
+			old.Chains[Chain{c.Table, ciliumOld + c.Name}] = nil
 		}
-		if err := k.iptables("-t", c.Table, "-E", c.Name, ciliumOld+c.Name); err != nil {
-			return fmt.Errorf("rename chain %s: %w", c.Name, err)
-		}
-		old.Chains[Chain{c.Table, ciliumOld + c.Name}] = nil
+	}
+	if err := k.restore(Rules{Hooks: r.Hooks}.input(renames)); err != nil {
+		return fmt.Errorf("rename chains: %w", err)
 	}
 	for _, h := range r.Hooks {
 		// The jump follows the chain, but its comment does not.

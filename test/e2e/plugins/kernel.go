@@ -14,6 +14,7 @@ type kernel struct {
 	ns      *lab.Namespace
 	family  ipproto.Family
 	backend iptables.Backend
+	lock    string // see Node
 }
 
 // command is the name of an iptables program of the family and the backend.
@@ -25,19 +26,31 @@ func (k kernel) command(suffix string) string {
 	return name + k.backend.String() + suffix
 }
 
+// waits is how long the tools wait for the lock, in seconds.
+const waits = "30"
+
+// tool is the command line of an iptables program.
+func (k kernel) tool(suffix string, args ...string) []string {
+	argv := append([]string{k.command(suffix), "-w", waits}, args...)
+	if k.lock != "" {
+		argv = append([]string{"env", "XTABLES_LOCKFILE=" + k.lock}, argv...)
+	}
+	return argv
+}
+
 // restore writes what is there, and leaves the rest of the tables alone.
 func (k kernel) restore(input string) error {
 	if input == "" {
 		return nil
 	}
-	if _, err := k.ns.Command(strings.NewReader(input), k.command("-restore"), "-w", "5", "--noflush"); err != nil {
+	if _, err := k.ns.Command(strings.NewReader(input), k.tool("-restore", "--noflush")...); err != nil {
 		return fmt.Errorf("%w, of\n%s", err, input)
 	}
 	return nil
 }
 
 func (k kernel) iptables(args ...string) error {
-	_, err := k.ns.Command(nil, append([]string{k.command(""), "-w", "5"}, args...)...)
+	_, err := k.ns.Command(nil, k.tool("", args...)...)
 	return err
 }
 
@@ -55,7 +68,7 @@ func (k kernel) save() (Saved, error) {
 
 // Save reads all tables of the family.
 func Save(ns *lab.Namespace, f ipproto.Family, b iptables.Backend) (Saved, error) {
-	return kernel{ns, f, b}.save()
+	return kernel{ns: ns, family: f, backend: b}.save()
 }
 
 // readSaved reads what iptables-save prints. The policy of a built-in chain is its first rule.

@@ -24,6 +24,7 @@ type Node struct {
 	Pods         []Pod        // its own
 	Others       []Pod        // those of other nodes
 	Policies     []Policy
+	Lock         string // the lock file of iptables; empty: that of the machine that all nodes are on
 }
 
 // Pod is a pod.

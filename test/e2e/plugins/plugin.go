@@ -35,7 +35,7 @@ func (p Plugin) Load(ns *lab.Namespace, b iptables.Backend, n Node) error {
 		return fmt.Errorf("load %s: %w", p.Name, err)
 	}
 	return p.each(n, "load", func(f ipproto.Family, r Rules) error {
-		k := kernel{ns, f, b}
+		k := kernel{ns, f, b, n.Lock}
 		switch {
 		case p.alone:
 			return k.reload(r)
@@ -83,7 +83,7 @@ func (p Plugin) Reassert(ns *lab.Namespace, b iptables.Backend, n Node) error {
 		again = p.place
 	}
 	return p.each(n, "reassert", func(f ipproto.Family, r Rules) error {
-		k := kernel{ns, f, b}
+		k := kernel{ns, f, b, n.Lock}
 		switch {
 		case p.alone:
 			return k.reload(r)
@@ -96,9 +96,22 @@ func (p Plugin) Reassert(ns *lab.Namespace, b iptables.Backend, n Node) error {
 	})
 }
 
+// Lose deletes the first rule that the plugin has in FORWARD, as somebody might who does not know it.
+func (p Plugin) Lose(ns *lab.Namespace, b iptables.Backend, n Node) error {
+	forward := Chain{"filter", "FORWARD"}
+	return p.each(n, "lose", func(f ipproto.Family, r Rules) error {
+		for _, h := range r.Hooks {
+			if h.In == forward {
+				return kernel{ns, f, b, n.Lock}.restore("*filter\n-D FORWARD " + h.Rule + "\nCOMMIT\n")
+			}
+		}
+		return nil
+	})
+}
+
 // Unload removes all of it but the sysctls.
 func (p Plugin) Unload(ns *lab.Namespace, b iptables.Backend, n Node) error {
-	err := p.each(n, "unload", func(f ipproto.Family, r Rules) error { return kernel{ns, f, b}.remove(r) })
+	err := p.each(n, "unload", func(f ipproto.Family, r Rules) error { return kernel{ns, f, b, n.Lock}.remove(r) })
 	if err != nil {
 		return err
 	}

@@ -195,7 +195,7 @@ func TestReassert(t *testing.T) {
 	forEach(t, func(t *testing.T, p Plugin, n Node, b iptables.Backend) {
 		ns := fresh(t, n)
 		do(t, p.Load(ns, b, n))
-		k := kernel{ns, ipproto.IPv4, b}
+		k := kernel{ns: ns, family: ipproto.IPv4, backend: b}
 		do(t, k.restore(foreign))
 		before := saved(t, ns, ipproto.IPv4, b)
 		do(t, p.Reassert(ns, b, n))
@@ -246,7 +246,7 @@ func TestReassertBringsBackWhatIsGone(t *testing.T) {
 	forEach(t, func(t *testing.T, p Plugin, n Node, b iptables.Backend) {
 		ns := fresh(t, n)
 		do(t, p.Load(ns, b, n))
-		k := kernel{ns, ipproto.IPv4, b}
+		k := kernel{ns: ns, family: ipproto.IPv4, backend: b}
 		for _, table := range []string{"filter", "nat", "mangle", "raw"} {
 			do(t, k.iptables("-t", table, "-F"))
 		}
