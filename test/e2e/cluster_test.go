@@ -31,7 +31,9 @@ var theCluster = sync.OnceValues(func() (*cluster.Cluster, error) {
 		return nil, err
 	}
 	config.Nodes, config.Dir = 3, "/run/e2e"
-	config.Program, config.Deploy = filepath.Join(root, "bin", "espalier"), filepath.Join(root, "deploy")
+	if config.Proxy, err = cluster.Espalier(filepath.Join(root, "deploy"), config.Backend, filepath.Join(root, "bin", "espalier")); err != nil {
+		return nil, err
+	}
 	config.Say = say
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()

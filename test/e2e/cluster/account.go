@@ -13,14 +13,13 @@ import (
 // account is where a container finds the token of its ServiceAccount.
 const account = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// writeAccount asks for a token of the proxy's ServiceAccount and writes what a kubelet writes for a container.
-func (c *Cluster) writeAccount(ctx context.Context, dir string) error {
-	pod := c.deployment.Daemon.Spec.Template.Spec
-	namespace := c.deployment.Daemon.Namespace
-	answer, err := c.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, pod.ServiceAccountName,
+// writeAccount asks for a token of the workload's ServiceAccount and writes what a kubelet writes for a container.
+func (c *Cluster) writeAccount(ctx context.Context, w *Workload, dir string) error {
+	namespace, name := w.Daemon.Namespace, w.pod().ServiceAccountName
+	answer, err := c.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name,
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(3600))}}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("ask for a token of ServiceAccount %s/%s: %w", namespace, pod.ServiceAccountName, err)
+		return fmt.Errorf("ask for a token of ServiceAccount %s/%s: %w", namespace, name, err)
 	}
 	return writeFolder(dir, map[string]string{"token": answer.Status.Token, "ca.crt": string(c.Plane.CA()), "namespace": namespace})
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 
 	"espalier/test/e2e/controlplane"
 	"espalier/test/e2e/wire"
@@ -22,8 +21,7 @@ type Config struct {
 	Backend string    // of iptables: nft or legacy
 	Nodes   int
 	Dir     string // an empty folder for all files
-	Program string // the proxy under test
-	Deploy  string // the folder deploy/ of the checkout
+	Proxy   *Workload
 	// Say is told what happens.
 	Say func(format string, args ...any)
 }
@@ -36,16 +34,15 @@ type Cluster struct {
 	Wire   *wire.Wire
 	Nodes  []*Node
 
-	control    *lab.Namespace
-	manifests  *manifests
-	deployment *Deployment
-	agents     context.CancelFunc
+	control   *lab.Namespace
+	manifests *manifests
+	agents    context.CancelFunc
 }
 
 // New makes a cluster on whose nodes pods can run, and no proxy does yet.
 func New(ctx context.Context, config Config) (*Cluster, error) {
 	c := &Cluster{Config: config}
-	for _, step := range []func(context.Context) error{c.build, c.startPlane, c.startAgents, c.deploy} {
+	for _, step := range []func(context.Context) error{c.build, c.startPlane, c.startAgents, c.install} {
 		begun := time.Now()
 		if err := step(ctx); err != nil {
 			c.Close()
@@ -74,7 +71,7 @@ func (c *Cluster) build(context.Context) (err error) {
 	}
 	for _, host := range c.Wire.Nodes() {
 		n := &Node{Node: host, dir: filepath.Join(c.Config.Dir, host.Name)}
-		n.Proxy = &Proxy{cluster: c, node: n, program: c.Config.Program, changed: make(chan struct{})}
+		n.Proxy = &Proxy{cluster: c, node: n, workload: c.Config.Proxy, changed: make(chan struct{})}
 		if err := n.furnish(c.Config.Backend); err != nil {
 			return err
 		}
@@ -95,20 +92,10 @@ func (c *Cluster) startPlane(ctx context.Context) (err error) {
 	return err
 }
 
-// deploy applies what deploy/ has for the API server, but for the DaemonSet: its pods are run by Proxy.
-func (c *Cluster) deploy(ctx context.Context) (err error) {
-	c.Config.Say("applying RBAC and configuration of deploy/")
-	if c.deployment, err = readDeployment(c.Config.Deploy, c.Config.Backend); err != nil {
-		return err
-	}
-	if err := c.deployment.adapt(c.Plane.URL(), controlplane.PodCIDRs); err != nil {
-		return err
-	}
-	config, err := yaml.Marshal(c.deployment.Config)
-	if err != nil {
-		return err
-	}
-	return c.Apply(ctx, string(c.deployment.Access), string(config))
+// install applies what the workload has for the API server.
+func (c *Cluster) install(ctx context.Context) error {
+	c.Config.Say("applying access and configuration of the proxy")
+	return c.Install(ctx, c.Config.Proxy)
 }
 
 // StartProxies starts the proxy on all nodes, and waits until each has written rules.

@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,17 +15,17 @@ import (
 )
 
 // searchPath is what runtimes give to an image that has none of its own.
-const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// image is where the proxy's program is in its image.
-const image = "/usr/local/bin/espalier"
+// wrappers is where an image with iptables-wrappers has them here.
+const wrappers = "/opt/iptables"
 
 // critical is the oom_score_adj that the kubelet gives to containers of pods that are system-node-critical.
 const critical = -997
 
 // spec translates a container of the DaemonSet as the kubelet does. A field of the manifest that matters, and that is not
 // translated, is an error.
-func (p *Proxy) spec(c corev1.Container) (container.Spec, error) {
+func (p *Proxy) spec(w *Workload, c corev1.Container) (container.Spec, error) {
 	s := container.Spec{Root: p.dir("root"), OOMScoreAdjust: critical}
 	env := map[string]string{
 		"KUBERNETES_SERVICE_HOST": controlplane.ServiceIP.String(),
@@ -39,7 +41,10 @@ func (p *Proxy) spec(c corev1.Container) (container.Spec, error) {
 			return s, fmt.Errorf("container %s: environment variable %s comes from something that the tests do not know", c.Name, e.Name)
 		}
 	}
-	s.Env = append(s.Env, searchPath)
+	s.Env = append(s.Env, "PATH="+searchPath)
+	if w.Wrapped {
+		s.Env[0] = "PATH=" + wrappers + ":" + searchPath
+	}
 	for name, value := range env {
 		s.Env = append(s.Env, name+"="+value)
 	}
@@ -52,24 +57,27 @@ func (p *Proxy) spec(c corev1.Container) (container.Spec, error) {
 	if len(c.Command) == 0 {
 		return s, fmt.Errorf("container %s: there is no command", c.Name)
 	}
-	if err := p.addMounts(&s, c); err != nil {
+	if err := p.addMounts(&s, w, c); err != nil {
 		return s, err
 	}
 	return s, confine(&s, c)
 }
 
 // addMounts adds the image's program, what the manifest mounts, and the ServiceAccount's token.
-func (p *Proxy) addMounts(s *container.Spec, c corev1.Container) error {
+func (p *Proxy) addMounts(s *container.Spec, w *Workload, c corev1.Container) error {
 	s.Mounts = append(s.Mounts,
-		container.Mount{From: p.Program(), To: image, ReadOnly: true},
-		container.Mount{From: p.dir("account"), To: account, ReadOnly: true})
+		container.Mount{From: w.Program, To: w.Path, ReadOnly: true},
+		container.Mount{From: p.dir(w.Daemon.Name, "account"), To: account, ReadOnly: true})
+	if w.Wrapped {
+		s.Mounts = append(s.Mounts, container.Mount{From: p.dir("wrappers"), To: wrappers, ReadOnly: true})
+	}
 	for _, m := range c.VolumeMounts {
 		from := ""
-		for _, v := range p.cluster.deployment.Daemon.Spec.Template.Spec.Volumes {
+		for _, v := range w.pod().Volumes {
 			switch {
 			case v.Name != m.Name:
-			case v.ConfigMap != nil && v.ConfigMap.Name == p.cluster.deployment.Config.Name:
-				from = p.dir("config")
+			case v.ConfigMap != nil && v.ConfigMap.Name == w.Config.Name:
+				from = p.dir(w.Daemon.Name, "config")
 			case v.HostPath != nil && v.HostPath.Path == "/run/xtables.lock":
 				from = p.node.LockFile()
 			case v.HostPath != nil:
@@ -78,6 +86,9 @@ func (p *Proxy) addMounts(s *container.Spec, c corev1.Container) error {
 		}
 		if from == "" {
 			return fmt.Errorf("container %s: the tests do not know the volume %s", c.Name, m.Name)
+		}
+		if _, err := os.Stat(from); errors.Is(err, os.ErrNotExist) && m.ReadOnly {
+			continue // kernel modules, on a machine that has none
 		}
 		s.Mounts = append(s.Mounts, container.Mount{From: filepath.Join(from, m.SubPath), To: m.MountPath, ReadOnly: m.ReadOnly})
 	}

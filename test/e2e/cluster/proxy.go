@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -22,13 +24,13 @@ type Proxy struct {
 	cluster *Cluster
 	node    *Node
 
-	mu      sync.Mutex
-	program string // the file of the program
-	running *process.Process
-	exits   []Exit
-	changed chan struct{} // closed when one of the above changes
-	stop    context.CancelFunc
-	stopped chan struct{} // closed when nothing runs any more
+	mu       sync.Mutex
+	workload *Workload // of the next start
+	running  *process.Process
+	exits    []Exit
+	changed  chan struct{} // closed when one of the above changes
+	stop     context.CancelFunc
+	stopped  chan struct{} // closed when nothing runs any more
 }
 
 // Exit is one end of the container.
@@ -41,48 +43,85 @@ type Exit struct {
 const pause = time.Second
 
 // dir returns a folder for files of this pod.
-func (p *Proxy) dir(name string) string { return filepath.Join(p.node.dir, "proxy", name) }
+func (p *Proxy) dir(name ...string) string {
+	return filepath.Join(append([]string{p.node.dir, "proxy"}, name...)...)
+}
 
-// Program returns the program that the next start runs.
-func (p *Proxy) Program() string {
+// Replace replaces the pod by one of another workload, and returns when that has written all rules.
+func (p *Proxy) Replace(ctx context.Context, w *Workload) error {
+	p.Stop()
+	p.mu.Lock()
+	p.workload = w
+	p.mu.Unlock()
+	return p.startAndAwait(ctx)
+}
+
+// Restart replaces the pod by one like it, as "kubectl rollout restart" does, and returns when that has written all rules.
+func (p *Proxy) Restart(ctx context.Context) error {
+	p.Stop()
+	return p.startAndAwait(ctx)
+}
+
+func (p *Proxy) startAndAwait(ctx context.Context) error {
+	begun := time.Now()
+	if err := p.Start(ctx); err != nil {
+		return err
+	}
+	return p.AwaitSync(ctx, begun)
+}
+
+// Start starts the pod. The API server may be away, if a pod of the workload ran here before.
+func (p *Proxy) Start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.program
-}
-
-// Upgrade replaces the pod by one that runs another program.
-func (p *Proxy) Upgrade(ctx context.Context, program string) error {
-	p.mu.Lock()
-	p.program = program
-	p.mu.Unlock()
-	return p.Restart(ctx)
-}
-
-// Start starts the pod. The API server may be away, if the pod was started before.
-func (p *Proxy) Start(ctx context.Context) error {
-	if err := p.prepare(ctx); err != nil {
+	if p.stop != nil {
+		return fmt.Errorf("start the proxy of %s: it runs", p.node.Name)
+	}
+	if err := p.prepare(ctx, p.workload); err != nil {
 		return fmt.Errorf("prepare the proxy of %s: %w", p.node.Name, err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stop, p.stopped = stop, make(chan struct{})
-	go p.supervise(ctx, p.stopped)
+	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+	p.stopped = make(chan struct{})
+	go p.supervise(ctx, p.workload, p.stopped)
 	return nil
 }
 
 // prepare writes what is mounted into the containers.
-func (p *Proxy) prepare(ctx context.Context) error {
+func (p *Proxy) prepare(ctx context.Context, w *Workload) error {
 	if err := os.MkdirAll(p.dir("root"), 0o755); err != nil {
 		return err
 	}
-	if _, err := os.Stat(p.dir("account")); err == nil {
+	if _, err := os.Stat(p.dir(w.Daemon.Name)); err == nil {
 		return nil
 	}
-	if err := writeFolder(p.dir("config"), p.cluster.deployment.Config.Data); err != nil {
+	if err := writeFolder(p.dir(w.Daemon.Name, "config"), w.Config.Data); err != nil {
 		return err
 	}
-	return p.cluster.writeAccount(ctx, p.dir("account"))
+	if w.Wrapped {
+		if err := writeWrappers(p.dir("wrappers"), p.cluster.Config.Backend); err != nil {
+			return err
+		}
+	}
+	return p.cluster.writeAccount(ctx, w, p.dir(w.Daemon.Name, "account"))
+}
+
+// writeWrappers lets the names of the iptables tools lead to those of a backend.
+func writeWrappers(dir, backend string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			path, err := exec.LookPath(tool + "-" + backend + suffix)
+			if err != nil {
+				return err
+			}
+			if err := os.Symlink(path, filepath.Join(dir, tool+suffix)); err != nil && !errors.Is(err, os.ErrExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Stop deletes the pod: SIGTERM, then after its grace period SIGKILL.
@@ -96,16 +135,6 @@ func (p *Proxy) Stop() {
 	}
 	stop()
 	<-stopped
-}
-
-// Restart replaces the pod, as "kubectl rollout restart" does, and returns when the new one has written all rules.
-func (p *Proxy) Restart(ctx context.Context) error {
-	p.Stop()
-	begun := time.Now()
-	if err := p.Start(ctx); err != nil {
-		return err
-	}
-	return p.AwaitSync(ctx, begun)
 }
 
 // Kill ends the container by SIGKILL, and with it the children that it has. It is started again.
@@ -153,12 +182,12 @@ func (p *Proxy) AwaitExit(ctx context.Context, after int) (Exit, error) {
 }
 
 // supervise runs the containers until ctx ends.
-func (p *Proxy) supervise(ctx context.Context, stopped chan struct{}) {
+func (p *Proxy) supervise(ctx context.Context, w *Workload, stopped chan struct{}) {
 	defer close(stopped)
-	pod := p.cluster.deployment.Daemon.Spec.Template.Spec
+	pod := w.pod()
 	for _, c := range pod.InitContainers {
 		for ctx.Err() == nil {
-			if exit := p.once(ctx, c); exit.Code == 0 {
+			if exit := p.once(ctx, w, c); exit.Code == 0 {
 				break
 			}
 			takeBreath(ctx)
@@ -168,7 +197,7 @@ func (p *Proxy) supervise(ctx context.Context, stopped chan struct{}) {
 		if ends > 1 {
 			takeBreath(ctx)
 		}
-		exit := p.once(ctx, pod.Containers[0])
+		exit := p.once(ctx, w, pod.Containers[0])
 		p.mu.Lock()
 		p.exits = append(p.exits, exit)
 		p.tell()
@@ -184,8 +213,8 @@ func takeBreath(ctx context.Context) {
 }
 
 // once runs a container to its end.
-func (p *Proxy) once(ctx context.Context, c corev1.Container) Exit {
-	started, err := p.start(c)
+func (p *Proxy) once(ctx context.Context, w *Workload, c corev1.Container) Exit {
+	started, err := p.start(w, c)
 	if err != nil {
 		fmt.Fprintf(&p.Log, "e2e: start container %s on %s: %v\n", c.Name, p.node.Name, err)
 		return Exit{Code: 125}
@@ -200,14 +229,14 @@ func (p *Proxy) once(ctx context.Context, c corev1.Container) Exit {
 		return Exit{Code: started.ExitCode()}
 	case <-ctx.Done():
 	}
-	if err := started.Stop(p.grace()); err != nil {
+	if err := started.Stop(w.grace()); err != nil {
 		fmt.Fprintf(&p.Log, "e2e: %v\n", err)
 	}
 	return Exit{Code: started.ExitCode(), Bid: true}
 }
 
-func (p *Proxy) start(c corev1.Container) (*process.Process, error) {
-	spec, err := p.spec(c)
+func (p *Proxy) start(w *Workload, c corev1.Container) (*process.Process, error) {
+	spec, err := p.spec(w, c)
 	if err != nil {
 		return nil, err
 	}
@@ -231,8 +260,9 @@ func (p *Proxy) tell() {
 	p.changed = make(chan struct{})
 }
 
-func (p *Proxy) grace() time.Duration {
-	seconds := p.cluster.deployment.Daemon.Spec.Template.Spec.TerminationGracePeriodSeconds
+// grace is how long a container may take to obey SIGTERM.
+func (w *Workload) grace() time.Duration {
+	seconds := w.pod().TerminationGracePeriodSeconds
 	if seconds == nil {
 		return 30 * time.Second
 	}
