@@ -11,19 +11,20 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"espalier/test/demo/shop"
 )
 
 // A result is one request as the one who asked saw it.
 type result struct {
 	At     time.Time     `json:"at"` // when it was sent
 	Took   time.Duration `json:"took"`
-	Answer *answer       `json:"answer,omitempty"`
+	Answer *shop.Answer  `json:"answer,omitempty"`
 	Err    string        `json:"err,omitempty"`
 }
 
@@ -33,7 +34,7 @@ func askRole(args []string) error {
 	flags := pflag.NewFlagSet("ask", pflag.ContinueOnError)
 	count := flags.Int("count", 1, "how many requests; 0: until SIGTERM")
 	every := flags.Duration("every", time.Millisecond, "one request each so often, whether or not earlier ones are answered")
-	timeout := flags.Duration("timeout", callTimeout, "give up on a request after this time")
+	timeout := flags.Duration("timeout", shop.CallTimeout, "give up on a request after this time")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func askRole(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	askAll(ctx, os.Stdout, newClient(*timeout), flags.Arg(0), *count, *every)
+	askAll(ctx, os.Stdout, shop.NewClient(*timeout), flags.Arg(0), *count, *every)
 	return nil
 }
 
@@ -72,42 +73,12 @@ func askAll(ctx context.Context, out io.Writer, client *http.Client, url string,
 
 func askOnce(client *http.Client, url string) result {
 	res := result{At: time.Now()}
-	page, err := fetch(context.Background(), client, url)
+	page, err := shop.Call(context.Background(), client, url)
 	res.Answer, res.Took = page, time.Since(res.At)
 	if err != nil {
 		res.Err = err.Error()
 	}
 	return res
-}
-
-// newClient returns a client whose requests each open a connection of their own.
-func newClient(timeout time.Duration) *http.Client {
-	return &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
-}
-
-// fetch asks one pod, or a Service, for its page.
-func fetch(ctx context.Context, client *http.Client, url string) (*answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
-	}
-	page := new(answer)
-	if err := json.Unmarshal(body, page); err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", url, err)
-	}
-	return page, nil
 }
 
 // try sends one request to url from a machine, with less patience than usual.

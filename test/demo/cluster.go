@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"espalier/test/demo/shop"
 )
 
 // A pod is one replica of an app. Its phases are those that an EndpointSlice can tell apart.
@@ -29,12 +31,8 @@ func (c *cluster) startPod(ctx context.Context, a *app) (*pod, error) {
 	c.ports++
 	a.born++
 	name := fmt.Sprintf("%s-%d", a.name, a.born)
-	env, err := a.environment(c.apps, name)
-	if err != nil {
-		return nil, err
-	}
 	cmd := again("pod")
-	cmd.Env = env
+	cmd.Env = a.environment(c.apps, name)
 	m, err := startMachine(name, podAddr(c.ports), cmd)
 	if err != nil {
 		return nil, err
@@ -81,7 +79,7 @@ func (c *cluster) deletePod(ctx context.Context, a *app, p *pod) (*pod, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if err := p.proc.terminate(2 * callTimeout); err != nil {
+	if err := p.proc.terminate(2 * shop.CallTimeout); err != nil {
 		return nil, err
 	}
 	p.powerOff()

@@ -13,7 +13,7 @@ import (
 )
 
 // met reports whether the pod took part in the answer.
-func (r result) met(pod string) bool { return slices.Contains(r.Answer.path(), pod) }
+func (r result) met(pod string) bool { return slices.Contains(r.Answer.Path(), pod) }
 
 func failures(results []result) int {
 	n := 0
@@ -64,7 +64,7 @@ func (s *show) spread(results []result, apps ...*app) error {
 		}
 		sum := 0
 		for _, res := range results {
-			for _, pod := range res.Answer.path() {
+			for _, pod := range res.Answer.Path() {
 				if strings.HasPrefix(pod, a.name+"-") {
 					tally[pod]++
 					sum++

@@ -94,7 +94,7 @@ func (s *show) startEspalier(ctx context.Context) error {
 		case err != nil:
 			return err
 		case res.Err == "":
-			return s.out.promise(true, "%s after the start, the first page came through all three Services: %s", since(begun), strings.Join(res.Answer.path(), " > "))
+			return s.out.promise(true, "%s after the start, the first page came through all three Services: %s", since(begun), strings.Join(res.Answer.Path(), " > "))
 		}
 		select {
 		case <-s.proxy.ended:

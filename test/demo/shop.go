@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"embed"
 	"fmt"
 	"net/netip"
 	"os"
@@ -16,10 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
-)
 
-//go:embed frontend.yaml backend.yaml database.yaml
-var manifests embed.FS
+	"espalier/test/demo/shop"
+)
 
 // An app is one Deployment of the shop with the Service in front of it.
 type app struct {
@@ -33,8 +31,8 @@ type app struct {
 // readShop reads the manifests, in the order in which a request meets the apps, and copies them to dir.
 func readShop(dir string) ([]*app, error) {
 	var apps []*app
-	for _, name := range []string{"frontend", "backend", "database"} {
-		text, err := manifests.ReadFile(name + ".yaml")
+	for _, name := range shop.Apps {
+		text, err := shop.Manifest(name)
 		if err != nil {
 			return nil, err
 		}
@@ -99,12 +97,8 @@ func (a *app) preStop() time.Duration {
 
 // environment returns what a container of the app finds in its environment: the addresses of all Services,
 // as kubelet puts them there, and the container's own entries, which may refer to them.
-func (a *app) environment(all []*app, pod string) ([]string, error) {
-	port, err := a.podPort()
-	if err != nil {
-		return nil, err
-	}
-	vars := map[string]string{"HOSTNAME": pod, "PORT": strconv.Itoa(int(port))}
+func (a *app) environment(all []*app, pod string) []string {
+	vars := map[string]string{"HOSTNAME": pod}
 	for _, other := range all {
 		prefix := strings.ToUpper(strings.ReplaceAll(other.name, "-", "_"))
 		vars[prefix+"_SERVICE_HOST"] = other.clusterIP().Addr().String()
@@ -119,7 +113,7 @@ func (a *app) environment(all []*app, pod string) ([]string, error) {
 	for name, value := range vars {
 		env = append(env, name+"="+value)
 	}
-	return env, nil
+	return env
 }
 
 // reference is how one variable refers to another: $(BACKEND_SERVICE_HOST).

@@ -15,17 +15,22 @@ func TestEnvironmentRefersToOtherServices(t *testing.T) {
 	}{
 		{"frontend", "CALLS=http://10.96.10.2:8080/"},
 		{"backend", "CALLS=http://10.96.10.3:5432/"},
-		{"backend", "PORT=9000"},  // by the name of the target port
-		{"database", "PORT=5432"}, // by its number
+		{"backend", "PORT=9000"},
 		{"database", "HOSTNAME=database-1"},
 	} {
 		a := apps[slices.IndexFunc(apps, func(a *app) bool { return a.name == c.app })]
-		env, err := a.environment(apps, c.app+"-1")
-		if err != nil {
-			t.Fatal(err)
-		}
+		env := a.environment(apps, c.app+"-1")
 		if !slices.Contains(env, c.want) {
 			t.Errorf("environment of %s: no %s in %q", c.app, c.want, env)
+		}
+	}
+}
+
+func TestTargetPortIsANameOrANumber(t *testing.T) {
+	for _, a := range mustReadShop(t) {
+		port, err := a.podPort()
+		if want := map[string]uint16{"frontend": 8080, "backend": 9000, "database": 5432}[a.name]; err != nil || port != want {
+			t.Errorf("%s: pods listen on %d, %v, want %d", a.name, port, err, want)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"espalier/test/demo/shop"
 )
 
 // traffic is a steady stream of requests that goes on while other things happen.
@@ -88,7 +90,7 @@ func (t *traffic) flow(ctx context.Context, requests int) error {
 
 // stop sends no more requests, waits for those under way, and returns all results.
 func (t *traffic) stop() ([]result, error) {
-	err := t.proc.terminate(2 * callTimeout)
+	err := t.proc.terminate(2 * shop.CallTimeout)
 	results, _ := t.since(0)
 	return results, err
 }
