@@ -77,21 +77,28 @@ func (p *Proxy) Metric(ctx context.Context, name, label string) (sum float64, er
 
 // AwaitSync waits until the proxy has had rules in the kernel, of both families, after a time.
 func (p *Proxy) AwaitSync(ctx context.Context, after time.Time) error {
-	for {
-		done := 0
+	err := Until(ctx, "the proxy of "+p.node.Name+" has written rules", func(ctx context.Context) error {
 		for _, family := range []string{"IPv4", "IPv6"} {
 			last, err := p.Metric(ctx, "kubeproxy_sync_proxy_rules_last_timestamp_seconds", family)
-			if err == nil && last >= float64(after.UnixMicro())/1e6 {
-				done++
+			if err != nil {
+				return err
+			}
+			if last < float64(after.UnixMicro())/1e6 {
+				return fmt.Errorf("those of %s are %.1f s too old", family, float64(after.UnixMicro())/1e6-last)
 			}
 		}
-		if done == 2 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for rules of the proxy of %s: %w; its log ends with\n%s", p.node.Name, context.Cause(ctx), p.Log.Tail(20))
-		case <-time.After(50 * time.Millisecond):
-		}
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("%w; its log ends with\n%s", err, p.Log.Tail(20))
 	}
+	return err
+}
+
+// AwaitProbe waits until a path of the probes' port answers 200.
+func (p *Proxy) AwaitProbe(ctx context.Context, path string) error {
+	return Until(ctx, p.node.Name+" answers "+path, func(ctx context.Context) error {
+		_, err := page(ctx, p.node.HTTP(5*time.Second), "http://127.0.0.1:10256"+path)
+		return err
+	})
 }

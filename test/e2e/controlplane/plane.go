@@ -132,6 +132,16 @@ func (p *Plane) KillAPIServer() {
 // StartAPIServer brings it back, and returns when it is ready.
 func (p *Plane) StartAPIServer(ctx context.Context) error { return p.start(ctx, apiServer) }
 
+// Serves reports whether the API server runs.
+func (p *Plane) Serves() bool {
+	select {
+	case <-p.running[apiServer].Ended():
+		return false
+	default:
+		return true
+	}
+}
+
 // Restart restarts the controller manager and the scheduler, which end when they cannot reach the API server for long.
 func (p *Plane) Restart(ctx context.Context) error {
 	var errs []error
