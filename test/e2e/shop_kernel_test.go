@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+
+	"espalier/test/e2e/client"
+	"espalier/test/e2e/cluster"
+)
+
+// destination is where a rule of the nat table leads.
+var destination = regexp.MustCompile(`--to-destination (\S+)`)
+
+// destinations returns the addresses to which rules of a node lead.
+func (s *shopTest) destinations(n *cluster.Node) (map[netip.Addr]bool, error) {
+	all := map[netip.Addr]bool{}
+	for _, tool := range []string{"iptables-", "ip6tables-"} {
+		text, err := n.Command(nil, tool+s.c.Config.Backend+"-save", "-t", "nat")
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range destination.FindAllStringSubmatch(string(text), -1) {
+			to, err := netip.ParseAddrPort(m[1])
+			if err != nil {
+				return nil, fmt.Errorf("rule of %s: %w", n.Name, err)
+			}
+			all[to.Addr()] = true
+		}
+	}
+	return all, nil
+}
+
+// rulesLeadTo returns nil if the rules of all nodes lead to each address of the pods, and to no other address of a pod, but
+// for those of pods in other namespaces.
+func (s *shopTest) rulesLeadTo(pods []corev1.Pod) error {
+	wanted := map[netip.Addr]bool{}
+	for _, p := range pods {
+		for _, ip := range p.Status.PodIPs {
+			wanted[netip.MustParseAddr(ip.IP)] = true
+		}
+	}
+	for _, n := range s.c.Nodes {
+		have, err := s.destinations(n)
+		if err != nil {
+			return err
+		}
+		for a := range wanted {
+			if !have[a] {
+				return fmt.Errorf("%s has no rule for the endpoint %s", n.Name, a)
+			}
+		}
+		for a := range have {
+			if !wanted[a] && !slices.Contains(s.c.Wire.Control().Addrs, a) { // the API server's Service
+				return fmt.Errorf("%s has a rule for %s, where no pod is", n.Name, a)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *shopTest) noRuleLeadsTo(p corev1.Pod) error {
+	for _, n := range s.c.Nodes {
+		have, err := s.destinations(n)
+		if err != nil {
+			return err
+		}
+		for _, ip := range p.Status.PodIPs {
+			if have[netip.MustParseAddr(ip.IP)] {
+				return fmt.Errorf("%s has a rule for the endpoint %s", n.Name, ip.IP)
+			}
+		}
+	}
+	return nil
+}
+
+// flows returns the connections that a node tracks.
+func (s *shopTest) flows(n *cluster.Node) (all []*netlink.ConntrackFlow) {
+	s.Helper()
+	s.must(n.Do(func() error {
+		for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+			some, err := netlink.ConntrackTableList(netlink.ConntrackTable, family)
+			if err != nil {
+				return fmt.Errorf("read the connection tracking table of %s: %w", n.Name, err)
+			}
+			all = append(all, some...)
+		}
+		return nil
+	}))
+	return all
+}
+
+// ledTo returns the connections to Services that rules have led to a pod and that ended there by a reset, of either side. The
+// kernel remembers them for ten seconds (nf_conntrack_tcp_timeout_close).
+func (s *shopTest) ledTo(p corev1.Pod) map[connection]bool {
+	s.Helper()
+	led := map[connection]bool{}
+	for _, n := range s.c.Nodes {
+		for _, f := range s.flows(n) {
+			from, to := forward(f)
+			answers, state := addr(f.Reverse.SrcIP), f.ProtoInfo
+			tcp, ok := state.(*netlink.ProtoInfoTCP)
+			if !ok || tcp.State != nl.TCP_CONNTRACK_CLOSE || answers == to.Addr() { // or nobody translated it
+				continue
+			}
+			for _, ip := range p.Status.PodIPs {
+				if answers.String() == ip.IP {
+					led[connection{from, to}] = true
+				}
+			}
+		}
+	}
+	return led
+}
+
+// tracked says what the nodes know about the connection of a request.
+func (s *shopTest) tracked(v *visitor, r client.Result) string {
+	s.Helper()
+	var found []string
+	for _, f := range s.flows(v.node) {
+		if from, to := forward(f); from == r.From && to == r.To {
+			found = append(found, f.String())
+		}
+	}
+	if found == nil {
+		return v.node.Name + " does not track it"
+	}
+	return v.node.Name + " tracks " + strings.Join(found, "; ")
+}
+
+func forward(f *netlink.ConntrackFlow) (from, to netip.AddrPort) {
+	return netip.AddrPortFrom(addr(f.Forward.SrcIP), f.Forward.SrcPort), netip.AddrPortFrom(addr(f.Forward.DstIP), f.Forward.DstPort)
+}
+
+func addr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
