@@ -98,11 +98,11 @@ func patient(t *testing.T) context.Context {
 	return ctx
 }
 
-// gather starts clients of a Service: those of gatherNew, and a pod on the first node that keeps a connection to each
-// address.
+// gather starts clients of a Service on all nodes: those of gatherOn, and a pod on the first node that keeps a connection
+// to each address.
 func gather(t *testing.T, c *cluster.Cluster, service *corev1.Service, doors ...*cluster.Node) *crowd {
 	t.Helper()
-	g := gatherNew(t, c, service, doors...)
+	g := gatherOn(t, c, service, c.Nodes, doors...)
 	pod := addPod(t, c.Nodes[0].Node, service.Namespace+"-loyal")
 	for _, ip := range g.clusterIPs() {
 		g.start(pod.Namespace, "a pod of node1 on one connection", netip.AddrPortFrom(ip, 80), "--keep")
@@ -111,14 +111,14 @@ func gather(t *testing.T, c *cluster.Cluster, service *corev1.Service, doors ...
 	return g
 }
 
-// gatherNew starts clients of a Service that make a new connection for each request: pods on each node, the nodes
-// themselves, and a host outside that uses the node ports of the nodes it is told; each by both families. A pod of the
-// first node sends datagrams from one socket to each address.
-func gatherNew(t *testing.T, c *cluster.Cluster, service *corev1.Service, doors ...*cluster.Node) *crowd {
+// gatherOn starts clients of a Service that make a new connection for each request: a pod on each of some nodes, the nodes
+// themselves, and a host outside that uses the node ports of the doors; each by both families. A pod of the first node sends
+// datagrams from one socket to each address.
+func gatherOn(t *testing.T, c *cluster.Cluster, service *corev1.Service, nodes []*cluster.Node, doors ...*cluster.Node) *crowd {
 	t.Helper()
 	g := &crowd{t: t, c: c, service: service, begun: time.Now()}
 	t.Cleanup(g.kill)
-	for i, n := range c.Nodes {
+	for i, n := range nodes {
 		pod := addPod(t, n.Node, service.Namespace+"-client")
 		for _, ip := range g.clusterIPs() {
 			g.start(pod.Namespace, "a pod of "+n.Name, netip.AddrPortFrom(ip, 80))

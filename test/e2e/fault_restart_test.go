@@ -13,7 +13,7 @@ import (
 func TestEverythingIsRestartedInTurn(t *testing.T) {
 	c := theClusterFor(t)
 	service := deployEchoes(t, c, "rolling")
-	g := gatherNew(t, c, service, c.Nodes...)
+	g := gatherOn(t, c, service, c.Nodes, c.Nodes...)
 	for _, n := range c.Nodes {
 		say("restarting the proxy of %s", n.Name)
 		if err := n.Proxy.Restart(patient(t)); err != nil {

@@ -2,53 +2,49 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"espalier/test/e2e/agent"
 )
 
-// startAgents registers the nodes, and waits for their pod ranges.
+// startAgents starts the agents of all nodes, and waits until pods can run.
 func (c *Cluster) startAgents(ctx context.Context) error {
-	c.Config.Say("registering nodes")
+	c.Config.Say("starting the agents of the nodes")
 	for i, n := range c.Nodes {
-		object := &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: map[string]string{
-				corev1.LabelHostname: n.Name, corev1.LabelOSStable: "linux", corev1.LabelTopologyZone: fmt.Sprintf("zone-%d", i+1),
-			}},
-			Status: corev1.NodeStatus{
-				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), Reason: "StandIn"}},
-				Capacity:   corev1.ResourceList{"cpu": resource.MustParse("4"), "memory": resource.MustParse("8Gi"), "pods": resource.MustParse("110")},
-			},
-		}
-		for _, a := range n.Addrs {
-			object.Status.Addresses = append(object.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
-		}
-		if _, err := c.Client.CoreV1().Nodes().Create(ctx, object, metav1.CreateOptions{}); err != nil {
-			return err
-		}
+		n.Agent = agent.New(agent.Config{Client: c.Client, Node: n.Node, Zone: fmt.Sprintf("zone-%d", i+1), Log: n.log})
+		n.startAgent()
 	}
 	for _, n := range c.Nodes {
-		for {
-			object, err := c.Client.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			var cidrs []netip.Prefix
-			for _, cidr := range object.Spec.PodCIDRs {
-				cidrs = append(cidrs, netip.MustParsePrefix(cidr))
-			}
-			if len(cidrs) > 0 {
-				if err := n.SetPodCIDRs(cidrs); err != nil {
-					return err
-				}
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
+		if err := n.awaitAgent(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// startAgent lets the agent run until stopAgent. What it says, and an error that ends it, are in the node's log.
+func (n *Node) startAgent() {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	n.stopAgent = func() { stop(); <-ended }
+	go func() {
+		defer close(ended)
+		if err := n.Agent.Run(ctx); err != nil && ctx.Err() == nil {
+			n.log("the agent of %s has ended: %v", n.Name, err)
+		}
+	}()
+}
+
+// awaitAgent waits until the node has its pod ranges.
+func (n *Node) awaitAgent(ctx context.Context) error {
+	return Until(ctx, n.Name+" has pod ranges", func(context.Context) error {
+		if len(n.PodCIDRs()) == 0 {
+			return errors.New("it has none")
+		}
+		return nil
+	})
+}
+
+// log writes a line to the node's log.
+func (n *Node) log(format string, args ...any) { fmt.Fprintf(&n.Log, format+"\n", args...) }

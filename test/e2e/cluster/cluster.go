@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"espalier/test/e2e/controlplane"
+	"espalier/test/e2e/process"
 	"espalier/test/e2e/wire"
 	"espalier/test/netns/lab"
 )
@@ -36,7 +37,6 @@ type Cluster struct {
 
 	control   *lab.Namespace
 	manifests *manifests
-	agents    context.CancelFunc
 }
 
 // New makes a cluster on whose nodes pods can run, and no proxy does yet.
@@ -70,9 +70,10 @@ func (c *Cluster) build(context.Context) (err error) {
 		return err
 	}
 	for _, host := range c.Wire.Nodes() {
-		n := &Node{Node: host, dir: filepath.Join(c.Config.Dir, host.Name)}
+		n := &Node{Node: host, dir: filepath.Join(c.Config.Dir, host.Name), backend: c.Config.Backend}
 		n.Proxy = &Proxy{cluster: c, node: n, workload: c.Config.Proxy, changed: make(chan struct{})}
-		if err := n.furnish(c.Config.Backend); err != nil {
+		n.Log.Also, n.Proxy.Log.Also = process.Keep(n.Name+"-agent"), process.Keep(n.Name+"-proxy")
+		if err := n.furnish(); err != nil {
 			return err
 		}
 		c.Nodes = append(c.Nodes, n)
@@ -100,14 +101,13 @@ func (c *Cluster) install(ctx context.Context) error {
 
 // StartProxies starts the proxy on all nodes, and waits until each has written rules.
 func (c *Cluster) StartProxies(ctx context.Context) error {
-	begun := time.Now()
 	for _, n := range c.Nodes {
 		if err := n.Proxy.Start(ctx); err != nil {
 			return err
 		}
 	}
 	for _, n := range c.Nodes {
-		if err := n.Proxy.AwaitSync(ctx, begun); err != nil {
+		if err := n.Proxy.AwaitSync(ctx); err != nil {
 			return err
 		}
 	}
@@ -145,6 +145,7 @@ func (c *Cluster) Logs(lines int) string {
 	}
 	for _, n := range c.Nodes {
 		fmt.Fprintf(&all, "--- the log of the proxy of %s ends with\n%s", n.Name, n.Proxy.Log.Tail(lines))
+		fmt.Fprintf(&all, "--- the log of the agent of %s ends with\n%s", n.Name, n.Log.Tail(lines))
 	}
 	return all.String()
 }
@@ -152,10 +153,10 @@ func (c *Cluster) Logs(lines int) string {
 // Close ends everything.
 func (c *Cluster) Close() {
 	for _, n := range c.Nodes {
-		n.Proxy.Stop()
-	}
-	if c.agents != nil {
-		c.agents()
+		n.Proxy.PowerOff()
+		if n.stopAgent != nil {
+			n.stopAgent()
+		}
 	}
 	if c.Plane != nil {
 		c.Plane.Close()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
 	"espalier/test/e2e/process"
@@ -63,11 +64,10 @@ func (p *Proxy) Restart(ctx context.Context) error {
 }
 
 func (p *Proxy) startAndAwait(ctx context.Context) error {
-	begun := time.Now()
 	if err := p.Start(ctx); err != nil {
 		return err
 	}
-	return p.AwaitSync(ctx, begun)
+	return p.AwaitSync(ctx)
 }
 
 // Start starts the pod. The API server may be away, if a pod of the workload ran here before.
@@ -137,6 +137,29 @@ func (p *Proxy) Stop() {
 	<-stopped
 }
 
+// PowerOff ends the pod as a power failure does. Nothing starts it again but Start.
+func (p *Proxy) PowerOff() {
+	p.mu.Lock()
+	stop, stopped, running := p.stop, p.stopped, p.running
+	p.stop = nil
+	p.mu.Unlock()
+	if stop == nil {
+		return
+	}
+	if running != nil {
+		running.Signal(unix.SIGKILL)
+	}
+	stop()
+	<-stopped
+}
+
+// Running reports whether there is a pod.
+func (p *Proxy) Running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stop != nil
+}
+
 // Kill ends the container by SIGKILL, and with it the children that it has. It is started again.
 func (p *Proxy) Kill() {
 	p.mu.Lock()
@@ -179,92 +202,4 @@ func (p *Proxy) AwaitExit(ctx context.Context, after int) (Exit, error) {
 			return Exit{}, fmt.Errorf("wait for the end of the proxy of %s: %w", p.node.Name, context.Cause(ctx))
 		}
 	}
-}
-
-// supervise runs the containers until ctx ends.
-func (p *Proxy) supervise(ctx context.Context, w *Workload, stopped chan struct{}) {
-	defer close(stopped)
-	pod := w.pod()
-	for _, c := range pod.InitContainers {
-		for ctx.Err() == nil {
-			if exit := p.once(ctx, w, c); exit.Code == 0 {
-				break
-			}
-			takeBreath(ctx)
-		}
-	}
-	for ends := 0; ctx.Err() == nil; ends++ {
-		if ends > 1 {
-			takeBreath(ctx)
-		}
-		exit := p.once(ctx, w, pod.Containers[0])
-		p.mu.Lock()
-		p.exits = append(p.exits, exit)
-		p.tell()
-		p.mu.Unlock()
-	}
-}
-
-func takeBreath(ctx context.Context) {
-	select {
-	case <-time.After(pause):
-	case <-ctx.Done():
-	}
-}
-
-// once runs a container to its end.
-func (p *Proxy) once(ctx context.Context, w *Workload, c corev1.Container) Exit {
-	started, err := p.start(w, c)
-	if err != nil {
-		fmt.Fprintf(&p.Log, "e2e: start container %s on %s: %v\n", c.Name, p.node.Name, err)
-		return Exit{Code: 125}
-	}
-	p.set(started)
-	defer p.set(nil)
-	probing, done := context.WithCancel(ctx)
-	defer done()
-	go p.watchOver(probing, c, started)
-	select {
-	case <-started.Ended():
-		return Exit{Code: started.ExitCode()}
-	case <-ctx.Done():
-	}
-	if err := started.Stop(w.grace()); err != nil {
-		fmt.Fprintf(&p.Log, "e2e: %v\n", err)
-	}
-	return Exit{Code: started.ExitCode(), Bid: true}
-}
-
-func (p *Proxy) start(w *Workload, c corev1.Container) (*process.Process, error) {
-	spec, err := p.spec(w, c)
-	if err != nil {
-		return nil, err
-	}
-	cmd, err := spec.Command()
-	if err != nil {
-		return nil, err
-	}
-	return process.Start(c.Name+" of "+p.node.Name, cmd, &p.Log, p.node.Do)
-}
-
-func (p *Proxy) set(running *process.Process) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.running = running
-	p.tell()
-}
-
-// tell wakes up who waits for a change.
-func (p *Proxy) tell() {
-	close(p.changed)
-	p.changed = make(chan struct{})
-}
-
-// grace is how long a container may take to obey SIGTERM.
-func (w *Workload) grace() time.Duration {
-	seconds := w.pod().TerminationGracePeriodSeconds
-	if seconds == nil {
-		return 30 * time.Second
-	}
-	return time.Duration(*seconds) * time.Second
 }
