@@ -7,10 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"espalier/test/e2e/controlplane"
 	"espalier/test/e2e/sandbox"
+	"espalier/test/netns/lab"
 )
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m.Run, nil)) }
@@ -19,7 +21,15 @@ func TestMain(m *testing.M) { os.Exit(sandbox.Main(m.Run, nil)) }
 func TestTheAPIServerComesBackAndHistoryDoesNot(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	p, err := controlplane.Start(ctx, controlplane.Config{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Dir: t.TempDir()})
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.MustParseAddr("198.18.0.2") // loopback is not taken
+	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: lab.IPNet(netip.PrefixFrom(addr, 32))}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := controlplane.Start(ctx, controlplane.Config{Addrs: []netip.Addr{addr}, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
