@@ -49,6 +49,14 @@ func (b Backend) String() string {
 	return "auto"
 }
 
+// Capabilities are what a process needs to read and to write rules. The legacy tools also look whether the user is root.
+func (b Backend) Capabilities() []string {
+	if b == Legacy {
+		return []string{"CAP_NET_ADMIN", "CAP_NET_RAW"} // they open a raw socket
+	}
+	return []string{"CAP_NET_ADMIN"}
+}
+
 // Strategy is how a batch is written for the backend.
 func (b Backend) Strategy() delta.Strategy {
 	if b == NFT {

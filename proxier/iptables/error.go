@@ -129,10 +129,10 @@ var (
 func hint(stderr string) string {
 	switch {
 	case strings.Contains(stderr, "you must be root"), strings.Contains(stderr, "xtables.lock: Permission denied"):
-		return ": run as root, or grant the capabilities CAP_NET_ADMIN and CAP_NET_RAW"
+		return ": run as root, or grant the capabilities " + strings.Join(Legacy.Capabilities(), " and ")
 	case strings.Contains(stderr, "nitialize table"), strings.Contains(stderr, "can't initialize ip"):
 		return ": the kernel has no such table (modules ip_tables, iptable_nat, ip6_tables, ip6table_nat), " +
-			"or CAP_NET_ADMIN or CAP_NET_RAW is missing"
+			"or " + strings.Join(Legacy.Capabilities(), " or ") + " is missing"
 	case strings.Contains(stderr, "lock file"):
 		return ": /run/xtables.lock must be writable (in a pod: mounted from the host)"
 	case strings.Contains(stderr, tooLong):
