@@ -23,7 +23,7 @@ import (
 // allowed returns the rules of the ClusterRole, as "list services", with the API group behind a dot if it has a name.
 func allowed(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("rbac.yaml")
+	text, err := os.ReadFile("base/rbac.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +91,6 @@ func used(t *testing.T) []string {
 // The permissions are exactly those that are needed.
 func TestRBAC(t *testing.T) {
 	if diff := cmp.Diff(used(t), allowed(t)); diff != "" {
-		t.Errorf("what is used, and what rbac.yaml allows (-used +allowed):\n%s", diff)
+		t.Errorf("what is used, and what base/rbac.yaml allows (-used +allowed):\n%s", diff)
 	}
 }
