@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -107,5 +109,18 @@ func TestAnErrorOfDiffIsNotTakenForADifference(t *testing.T) {
 		if status, text := ending(test.err); status != test.status || text != test.text {
 			t.Errorf("%v ends with %d, %q; want %d, %q", test.err, status, text, test.status, test.text)
 		}
+	}
+}
+
+// Flags that are not of the configuration, like --to, count beside a file, too.
+func TestExplainWithAConfigurationFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.conf")
+	file := "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nclusterCIDR: 10.244.0.0/16\n"
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, err := execute(t, shop, "explain", "--config="+path, "--manifests=-", "--hostname-override=n1", "--from=192.168.1.9", "--to=10.96.4.1:80")
+	if err != nil || !strings.Contains(stdout, "masqueraded") || strings.Contains(stderr, "ignored") {
+		t.Errorf("error %v, on stderr:\n%son stdout:\n%s", err, stderr, stdout)
 	}
 }

@@ -76,7 +76,7 @@ Without a command it does what "espalier run" does. Called by the name kube-prox
   espalier dump --manifests shop.yaml
 
   # Keep this node's rules in step with a cluster
-  espalier run --kubeconfig /etc/kubernetes/kubelet.conf --cluster-cidr 10.244.0.0/16`,
+  espalier run --kubeconfig /var/lib/kube-proxy/kubeconfig.conf --cluster-cidr 10.244.0.0/16`,
 		Version:           version,
 		Args:              noArguments,
 		SilenceErrors:     true,

@@ -83,9 +83,12 @@ func (l *Loaded) fromFile(fs *pflag.FlagSet) error {
 	if err := overlayLogging(&l.kube.Logging, fs, logging); err != nil {
 		return err
 	}
+	// Flags of others, like --to of explain, are none of the file's business.
+	ours := pflag.NewFlagSet("kube-proxy", pflag.ContinueOnError)
+	NewFlags().Add(ours)
 	var ignored []string
 	fs.Visit(func(flag *pflag.Flag) {
-		if !slices.Contains(withFile, flag.Name) && logging.Lookup(flag.Name) == nil {
+		if ours.Lookup(flag.Name) != nil && !slices.Contains(withFile, flag.Name) && logging.Lookup(flag.Name) == nil {
 			ignored = append(ignored, "--"+flag.Name)
 		}
 	})
