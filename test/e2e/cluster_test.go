@@ -37,7 +37,11 @@ var theCluster = sync.OnceValues(func() (*cluster.Cluster, error) {
 	config.Say = say
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	return cluster.New(ctx, config)
+	c, err := cluster.New(ctx, config)
+	if err == nil {
+		err = c.StartProxies(ctx)
+	}
+	return c, err
 })
 
 // say prints what happens, as it happens.

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"espalier/test/e2e/agent"
@@ -23,8 +22,9 @@ type Node struct {
 	stopAgent func() // nil if it does not run
 }
 
-// LockFile is the lock that programs take on this node which change rules by legacy iptables.
-func (n *Node) LockFile() string { return filepath.Join(n.dir, "xtables.lock") }
+// LockFile is the lock that programs take which change rules by legacy iptables. The nodes share it, because whoever runs
+// iptables on a node without saying more takes this one.
+const LockFile = "/run/xtables.lock"
 
 // PowerOff ends everything on the node at once, and what the kernel held there is gone. Interfaces, addresses and routes
 // are there again, and rules of the network plugin; no pod runs, and no proxy.
@@ -60,7 +60,7 @@ func (n *Node) furnish() error {
 	if err := os.MkdirAll(n.dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(n.LockFile(), nil, 0o600); err != nil {
+	if err := os.WriteFile(LockFile, nil, 0o600); err != nil {
 		return err
 	}
 	for _, tool := range []string{"iptables-", "ip6tables-"} {

@@ -78,8 +78,6 @@ func (p *Proxy) addMounts(s *container.Spec, w *Workload, c corev1.Container) er
 			case v.Name != m.Name:
 			case v.ConfigMap != nil && v.ConfigMap.Name == w.Config.Name:
 				from = p.dir(w.Daemon.Name, "config")
-			case v.HostPath != nil && v.HostPath.Path == "/run/xtables.lock":
-				from = p.node.LockFile()
 			case v.HostPath != nil:
 				from = v.HostPath.Path
 			}
