@@ -1,4 +1,4 @@
-package e2e
+package coexist
 
 import (
 	"context"
@@ -258,7 +258,7 @@ func (n *neighbours) proxyFlags(node *neighbour) []string {
 // startProxy starts the proxy on a node, and returns when it has synced both families.
 func (n *neighbours) startProxy(t *testing.T, node *neighbour) {
 	t.Helper()
-	program, err := filepath.Abs("../../bin/espalier")
+	program, err := filepath.Abs("../../../bin/espalier")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +289,7 @@ func (n *neighbours) startProxy(t *testing.T, node *neighbour) {
 
 // command runs another command of the program on a node.
 func (n *neighbours) command(node *neighbour, name string, args ...string) ([]byte, error) {
-	program, err := filepath.Abs("../../bin/espalier")
+	program, err := filepath.Abs("../../../bin/espalier")
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +315,7 @@ func (n *neighbours) routeVIPs() error {
 // requireProxy skips the test where the program was not built, as "make e2e" does.
 func requireProxy(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat("../../bin/espalier"); err != nil {
+	if _, err := os.Stat("../../../bin/espalier"); err != nil {
 		t.Fatalf("%v: make build", err)
 	}
 }
