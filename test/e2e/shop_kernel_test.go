@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
@@ -98,27 +99,30 @@ func (s *shopTest) flows(n *cluster.Node) (all []*netlink.ConntrackFlow) {
 	return all
 }
 
-// ledTo returns the connections to Services that rules have led to a pod and that ended there by a reset, of either side. The
-// kernel remembers them for ten seconds (nf_conntrack_tcp_timeout_close).
-func (s *shopTest) ledTo(p corev1.Pod) map[connection]bool {
+// resets returns how many TCP resets a pod has sent: one for each connection to a port where nobody listens, among others.
+func (s *shopTest) resets(p corev1.Pod) (sent int) {
 	s.Helper()
-	led := map[connection]bool{}
-	for _, n := range s.c.Nodes {
-		for _, f := range s.flows(n) {
-			from, to := forward(f)
-			answers, state := addr(f.Reverse.SrcIP), f.ProtoInfo
-			tcp, ok := state.(*netlink.ProtoInfoTCP)
-			if !ok || tcp.State != nl.TCP_CONNTRACK_CLOSE || answers == to.Addr() { // or nobody translated it
-				continue
-			}
-			for _, ip := range p.Status.PodIPs {
-				if answers.String() == ip.IP {
-					led[connection{from, to}] = true
-				}
-			}
+	ns, err := s.nodeOf(p).Agent.Namespace(p.Namespace, p.Name)
+	s.must(err)
+	var text []byte
+	s.must(ns.Do(func() (err error) {
+		text, err = os.ReadFile("/proc/thread-self/net/snmp")
+		return err
+	}))
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if fields[0] != "Tcp:" {
+			continue
 		}
+		if names == nil { // the first line has the names, the second the numbers
+			names = fields
+			continue
+		}
+		sent, err = strconv.Atoi(fields[slices.Index(names, "OutRsts")])
+		s.must(err)
 	}
-	return led
+	return sent
 }
 
 // tracked says what the nodes know about the connection of a request.

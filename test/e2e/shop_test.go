@@ -41,12 +41,14 @@ type shopTest struct {
 	*testing.T
 	c        *cluster.Cluster
 	visitors []*visitor
+	diary    diary
 }
 
 const shopNamespace = "shop"
 
-// preStop is how long a pod of the shop serves on after it was deleted.
-const preStop = 2 * time.Second
+// preStop is how long a pod of the shop serves on after it was deleted: longer than controllers and proxies may take to tell
+// each other of it, on a machine that has much else to do.
+const preStop = 6 * time.Second
 
 // open applies the manifests, while visitors are there already. Each of them may fail until it is served for the first time,
 // and until all nodes know all pods; from then on, no request may.
@@ -62,6 +64,7 @@ func (s *shopTest) open() {
 	// A container learns in its environment of the Services that are there when it is started.
 	s.must(s.c.Apply(s.ctx(), services...))
 	s.Cleanup(func() { removeNamespace(s.T, s.c, shopNamespace) })
+	s.keepDiary()
 	s.invite()
 	s.must(s.c.Apply(s.ctx(), deployments...))
 	for _, v := range s.visitors {
@@ -239,16 +242,18 @@ func (s *shopTest) patch(app, patch string) {
 	s.must(err)
 }
 
-// manifest returns the Deployment and the Service of an app. The demo's Services are IPv4 only; these get both families.
+// manifest returns the Deployment and the Service of an app. The demo's Services are IPv4 only, and its pods in a
+// hurry; these get both families, and more time.
 func (s *shopTest) manifest(app string) (deployment, service string) {
 	s.Helper()
 	text, err := shop.Manifest(app)
 	s.must(err)
 	deployment, service, ok := strings.Cut(string(text), "\n---\n")
-	const spec = "\nspec:\n"
-	if !ok || strings.Count(service, spec) != 1 {
-		s.Fatalf("manifest of %s: want a Deployment, then a Service:\n%s", app, text)
+	const spec, hook = "\nspec:\n", "seconds: 2"
+	if !ok || strings.Count(service, spec) != 1 || strings.Count(deployment, hook) != 1 {
+		s.Fatalf("manifest of %s: want a Deployment with a preStop hook of two seconds, then a Service:\n%s", app, text)
 	}
+	deployment = strings.Replace(deployment, hook, fmt.Sprintf("seconds: %.0f", preStop.Seconds()), 1)
 	return deployment, strings.Replace(service, spec, spec+"  ipFamilyPolicy: RequireDualStack\n", 1)
 }
 

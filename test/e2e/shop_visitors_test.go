@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -59,7 +60,7 @@ func (s *shopTest) invite() {
 
 func (s *shopTest) visit(ns *lab.Namespace, node *cluster.Node, who, app string, to netip.AddrPort) {
 	s.Helper()
-	stream, err := client.Start(ns, fmt.Sprintf("%s → %s %s", who, app, to), "--every=30ms", to.String())
+	stream, err := client.Start(ns, fmt.Sprintf("%s → %s %s", who, app, to), "--every=30ms", "--timeout=20s", to.String())
 	s.must(err)
 	s.visitors = append(s.visitors, &visitor{Stream: stream, node: node, app: app})
 }
@@ -79,9 +80,7 @@ func (s *shopTest) step(title string, happens func()) {
 		v.mark = v.Count()
 	}
 	happens()
-	for _, v := range s.visitors {
-		s.must(v.Flow(s.ctx(), 60))
-	}
+	s.flow(60)
 	requests, failed, resent, slowest := 0, 0, 0, time.Duration(0)
 	for _, v := range s.visitors {
 		v.latest = v.Since(v.mark)
@@ -92,6 +91,17 @@ func (s *shopTest) step(title string, happens func()) {
 	}
 	say("%s: %d requests in %.1f s, %d failed, %d segments sent again, the slowest took %s",
 		title, requests, time.Since(begun).Seconds(), failed, resent, slowest.Round(time.Millisecond))
+}
+
+// flow waits until each visitor has had some more requests, answered or not.
+func (s *shopTest) flow(requests int) {
+	s.Helper()
+	var all errgroup.Group
+	ctx := s.ctx()
+	for _, v := range s.visitors {
+		all.Go(func() error { return v.Flow(ctx, requests) })
+	}
+	s.must(all.Wait())
 }
 
 // expectNoFailure fails if a request of the last step did, and says what the kernel knows about it.
@@ -107,8 +117,23 @@ func (s *shopTest) expectNoFailure() {
 		}
 	}
 	if s.Failed() {
+		s.logDiary()
 		s.FailNow()
 	}
+}
+
+// logDiary logs what happened around the first failure of the last step.
+func (s *shopTest) logDiary() {
+	s.Helper()
+	var first time.Time
+	for _, v := range s.visitors {
+		for _, r := range client.Failed(v.latest) {
+			if first.IsZero() || r.At.Before(first) {
+				first = r.At
+			}
+		}
+	}
+	s.Logf("around %s:\n%s", first.Format("15:04:05.000"), s.diary.around(first))
 }
 
 // path returns the names of the pods that took part in an answer.
