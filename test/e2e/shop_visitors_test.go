@@ -91,6 +91,13 @@ func (s *shopTest) step(title string, happens func()) {
 	}
 	say("%s: %d requests in %.1f s, %d failed, %d segments sent again, the slowest took %s",
 		title, requests, time.Since(begun).Seconds(), failed, resent, slowest.Round(time.Millisecond))
+	for _, v := range s.visitors {
+		for _, r := range v.latest {
+			if r.Resent > 0 { // a packet was lost, and nobody noticed
+				say("  %s: %d segments sent again, at %s, it took %s: %s %s", v.Name, r.Resent, r.At.Format("15:04:05.000"), r.Took, r.Err, path(r))
+			}
+		}
+	}
 }
 
 // flow waits until each visitor has had some more requests, answered or not.
