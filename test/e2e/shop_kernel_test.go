@@ -22,10 +22,10 @@ import (
 var destination = regexp.MustCompile(`--to-destination (\S+)`)
 
 // destinations returns the addresses to which rules of a node lead.
-func (s *shopTest) destinations(n *cluster.Node) (map[netip.Addr]bool, error) {
+func destinations(n *cluster.Node, backend string) (map[netip.Addr]bool, error) {
 	all := map[netip.Addr]bool{}
 	for _, tool := range []string{"iptables-", "ip6tables-"} {
-		text, err := n.Command(nil, tool+s.c.Config.Backend+"-save", "-t", "nat")
+		text, err := n.Command(nil, tool+backend+"-save", "-t", "nat")
 		if err != nil {
 			return nil, err
 		}
@@ -45,12 +45,12 @@ func (s *shopTest) destinations(n *cluster.Node) (map[netip.Addr]bool, error) {
 func (s *shopTest) rulesLeadTo(pods []corev1.Pod) error {
 	wanted := map[netip.Addr]bool{}
 	for _, p := range pods {
-		for _, ip := range p.Status.PodIPs {
-			wanted[netip.MustParseAddr(ip.IP)] = true
+		for _, a := range podAddrs(p) {
+			wanted[a] = true
 		}
 	}
 	for _, n := range s.c.Nodes {
-		have, err := s.destinations(n)
+		have, err := destinations(n, s.c.Config.Backend)
 		if err != nil {
 			return err
 		}
@@ -68,19 +68,11 @@ func (s *shopTest) rulesLeadTo(pods []corev1.Pod) error {
 	return nil
 }
 
-func (s *shopTest) noRuleLeadsTo(p corev1.Pod) error {
-	for _, n := range s.c.Nodes {
-		have, err := s.destinations(n)
-		if err != nil {
-			return err
-		}
-		for _, ip := range p.Status.PodIPs {
-			if have[netip.MustParseAddr(ip.IP)] {
-				return fmt.Errorf("%s has a rule for the endpoint %s", n.Name, ip.IP)
-			}
-		}
+func podAddrs(p corev1.Pod) (addrs []netip.Addr) {
+	for _, ip := range p.Status.PodIPs {
+		addrs = append(addrs, netip.MustParseAddr(ip.IP))
 	}
-	return nil
+	return addrs
 }
 
 // flows returns the connections that a node tracks.
