@@ -154,8 +154,8 @@ func (b *Book) Changed(f frontend) bool {
 // Serves reports whether there is a Service at a frontend.
 func (b *Book) Serves(f frontend) bool { return len(b.claims[f]) > 0 }
 
-// NodePorts returns all endpoints behind each node port that is served.
-func (b *Book) NodePorts() map[uint16]lookup {
+// nodePorts returns all endpoints behind each node port that is served.
+func (b *Book) nodePorts() map[uint16]lookup {
 	all := map[uint16]lookup{}
 	for f, names := range b.claims {
 		if f.Addr().IsValid() {

@@ -104,7 +104,7 @@ func (c *Cleaner) take() (work Work, open Addresses, err error) {
 	c.open = open
 	if len(c.left.list) > 0 {
 		c.mu.Lock()
-		work.left = &departure{c.left, c.book.NodePorts()}
+		work.left = &departure{c.left, c.book.nodePorts()}
 		c.mu.Unlock()
 	}
 	return work, open, nil
