@@ -99,21 +99,22 @@ func patient(t *testing.T) context.Context {
 }
 
 // gather starts clients of a Service on all nodes: those of gatherOn, and a pod on the first node that keeps a connection
-// to each address.
+// to each address, and a socket from which it sends datagrams.
 func gather(t *testing.T, c *cluster.Cluster, service *corev1.Service, doors ...*cluster.Node) *crowd {
 	t.Helper()
 	g := gatherOn(t, c, service, c.Nodes, doors...)
 	pod := addPod(t, c.Nodes[0].Node, service.Namespace+"-loyal")
 	for _, ip := range g.clusterIPs() {
 		g.start(pod.Namespace, "a pod of node1 on one connection", netip.AddrPortFrom(ip, 80), "--keep")
+		g.start(pod.Namespace, "a pod of node1 by UDP from one socket", netip.AddrPortFrom(ip, 81), "--keep", "--proto=udp", "--ask=hostname")
 	}
 	g.flow("on connections that are kept")
 	return g
 }
 
 // gatherOn starts clients of a Service that make a new connection for each request: a pod on each of some nodes, the nodes
-// themselves, and a host outside that uses the node ports of the doors; each by both families. A pod of the first node sends
-// datagrams from one socket to each address.
+// themselves, and a host outside that uses the node ports of the doors; each by both families. A pod of the first node also
+// sends datagrams, each from a new socket.
 func gatherOn(t *testing.T, c *cluster.Cluster, service *corev1.Service, nodes []*cluster.Node, doors ...*cluster.Node) *crowd {
 	t.Helper()
 	g := &crowd{t: t, c: c, service: service, begun: time.Now()}
@@ -124,7 +125,7 @@ func gatherOn(t *testing.T, c *cluster.Cluster, service *corev1.Service, nodes [
 			g.start(pod.Namespace, "a pod of "+n.Name, netip.AddrPortFrom(ip, 80))
 			g.start(n.Namespace, n.Name, netip.AddrPortFrom(ip, 80))
 			if i == 0 {
-				g.start(pod.Namespace, "a pod of "+n.Name+" by UDP", netip.AddrPortFrom(ip, 81), "--keep", "--proto=udp", "--ask=hostname")
+				g.start(pod.Namespace, "a pod of "+n.Name+" by UDP", netip.AddrPortFrom(ip, 81), "--proto=udp", "--ask=hostname")
 			}
 		}
 	}

@@ -53,6 +53,8 @@ func (p *Plane) arguments(c component) []string {
 			"--node-cidr-mask-size-ipv4=24", "--node-cidr-mask-size-ipv6=64",
 			"--use-service-account-credentials", // each controller has the rights of its role, and no more
 			"--root-ca-file="+file("ca.crt"), "--service-account-private-key-file="+file("accounts.key"),
+			// Longer than any test takes the API server away: agents say that a Node is ready when they start, and no more.
+			"--node-monitor-grace-period=5m",
 			"--concurrent-service-endpoint-syncs=10", "--kube-api-qps=500", "--kube-api-burst=500",
 		)
 	case scheduler:
