@@ -17,8 +17,8 @@ import (
 	"espalier/test/netns/lab"
 )
 
-// echoes is a Service of both families and two protocols, with two pods for each node, reachable from everywhere. It is
-// not ready to lose a request: a pod serves on for a while after it was deleted.
+// echoes is a Service of both families and two protocols, with two pods for each node, reachable from everywhere. The
+// second verb is for how many seconds a pod serves on after it was deleted.
 const echoes = `
 apiVersion: apps/v1
 kind: Deployment
@@ -26,17 +26,17 @@ metadata: {name: echo, namespace: %[1]s}
 spec:
   replicas: 6
   selector: {matchLabels: {app: echo}}
-  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 2}}
+  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 6}}
   template:
     metadata: {labels: {app: echo}}
     spec:
-      terminationGracePeriodSeconds: 10
+      terminationGracePeriodSeconds: 30
       topologySpreadConstraints:
       - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, nodeTaintsPolicy: Honor, labelSelector: {matchLabels: {app: echo}}}
       containers:
       - name: echo
         image: e2e.example/netexec:1.0
-        lifecycle: {preStop: {sleep: {seconds: 2}}}
+        lifecycle: {preStop: {sleep: {seconds: %[2]d}}}
         ports:
         - {name: http, containerPort: 8080}
         - {name: udp, containerPort: 8081, protocol: UDP}
@@ -65,7 +65,14 @@ type crowd struct {
 // deployEchoes makes a namespace for the test with the Service in it, which goes with the test.
 func deployEchoes(t *testing.T, c *cluster.Cluster, namespace string) *corev1.Service {
 	t.Helper()
-	if err := c.Apply(t.Context(), fmt.Sprintf(echoes, namespace)); err != nil {
+	return deployLingering(t, c, namespace, 0)
+}
+
+// deployLingering does the same with pods that serve on for some seconds after they were deleted, until everybody knows
+// that they were.
+func deployLingering(t *testing.T, c *cluster.Cluster, namespace string, seconds int) *corev1.Service {
+	t.Helper()
+	if err := c.Apply(t.Context(), fmt.Sprintf(echoes, namespace, seconds)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeNamespace(t, c, namespace) })

@@ -12,7 +12,7 @@ import (
 // behind the Service.
 func TestEverythingIsRestartedInTurn(t *testing.T) {
 	c := theClusterFor(t)
-	service := deployEchoes(t, c, "rolling")
+	service := deployLingering(t, c, "rolling", 10)
 	g := gatherOn(t, c, service, c.Nodes, c.Nodes...)
 	for _, n := range c.Nodes {
 		say("restarting the proxy of %s", n.Name)
