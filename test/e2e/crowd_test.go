@@ -165,7 +165,7 @@ func (g *crowd) clusterIPs() (ips []netip.Addr) {
 
 func (g *crowd) start(ns *lab.Namespace, who string, to netip.AddrPort, args ...string) {
 	g.t.Helper()
-	args = append([]string{"--every=40ms", to.String()}, args...)
+	args = append([]string{"--every=60ms", to.String()}, args...)
 	s, err := client.Start(ns, who+" → "+to.String(), args...)
 	if err != nil {
 		g.t.Fatal(err)

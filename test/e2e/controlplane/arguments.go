@@ -51,6 +51,8 @@ func (p *Plane) arguments(c component) []string {
 		return append(p.client(c),
 			"--allocate-node-cidrs", "--cluster-cidr="+PodCIDRs, "--service-cluster-ip-range="+ServiceCIDRs,
 			"--node-cidr-mask-size-ipv4=24", "--node-cidr-mask-size-ipv6=64",
+			// Not that of Endpoints, which nobody here reads: three objects for a Service are enough.
+			"--controllers=*,-endpoints-controller",
 			"--use-service-account-credentials", // each controller has the rights of its role, and no more
 			"--root-ca-file="+file("ca.crt"), "--service-account-private-key-file="+file("accounts.key"),
 			// Longer than any test takes the API server away: agents say that a Node is ready when they start, and no more.
