@@ -39,7 +39,7 @@ func (p *Plane) arguments(c component) []string {
 			"--etcd-servers=" + etcdClients, "--bind-address=::", "--secure-port=6443",
 			"--advertise-address=" + p.config.Addrs[0].String(),
 			"--service-cluster-ip-range=" + ServiceCIDRs,
-			"--authorization-mode=RBAC", "--anonymous-auth=false",
+			"--authorization-mode=RBAC", "--anonymous-auth=false", "--allow-privileged",
 			"--client-ca-file=" + file("ca.crt"),
 			"--tls-cert-file=" + file("server.crt"), "--tls-private-key-file=" + file("server.key"),
 			"--service-account-issuer=https://kubernetes.default.svc",

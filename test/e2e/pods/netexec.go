@@ -36,6 +36,7 @@ func netexec(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("netexec", pflag.ContinueOnError)
 	httpPort := flags.Int("http-port", 8080, "where to listen for HTTP")
 	udpPort := flags.Int("udp-port", 8081, "where to listen for UDP; -1: nowhere")
+	udpAddresses := flags.StringSlice("udp-listen-addresses", nil, "where to listen for UDP; with the addresses of its own, a host that has several answers from the one that was asked")
 	delay := flags.Int("delay-shutdown", 0, "seconds to serve on after SIGTERM")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -46,8 +47,14 @@ func netexec(ctx context.Context, args []string) error {
 		return err
 	}
 	defer listener.Close()
-	if *udpPort >= 0 {
-		packets, err := net.ListenPacket("udp", ":"+strconv.Itoa(*udpPort))
+	if len(*udpAddresses) == 0 {
+		*udpAddresses = []string{""}
+	}
+	for _, address := range *udpAddresses {
+		if *udpPort < 0 {
+			break
+		}
+		packets, err := net.ListenPacket("udp", net.JoinHostPort(address, strconv.Itoa(*udpPort)))
 		if err != nil {
 			return err
 		}
