@@ -14,7 +14,7 @@ import (
 	"espalier/test/e2e/cluster"
 )
 
-const probed = `
+const probedPods = `
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: probed, namespace: readiness}
@@ -46,7 +46,7 @@ spec:
 func TestReadinessTakesAnEndpointOutAndIn(t *testing.T) {
 	c := theClusterFor(t)
 	const namespace = "readiness"
-	if err := c.Apply(t.Context(), probed); err != nil {
+	if err := c.Apply(t.Context(), probedPods); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeNamespace(t, c, namespace) })
