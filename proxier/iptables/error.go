@@ -51,7 +51,7 @@ func (e *RestoreError) Reason() string {
 func (e *RestoreError) AtCommit() bool { return e.Text == "COMMIT" }
 
 // AboutRules reports whether the tool refused what was written, rather than to work at all: without privileges,
-// without the lock, or without room for so much, no rule is to blame.
+// without the lock, without room for so much, or without the patience to read all of it, no rule is to blame.
 func (e *RestoreError) AboutRules() bool { return e.Line > 0 && hint(e.Stderr) == "" }
 
 // IsLockBusy reports whether another program held the lock of the tables for too long: nothing was written,
@@ -61,6 +61,11 @@ func IsLockBusy(err error) bool { return said(err, "holding the xtables lock") }
 // tooLong is of a COMMIT with more rules than fit into the netlink socket of iptables-nft-restore, of which none is to
 // blame. It happens in user namespaces, where the tool may not enlarge the buffer.
 const tooLong = "sendmsg() failed: Message too long"
+
+// noCommit is of a legacy tool that did not read its input to the end. It takes the lock with an alarm for the end of its
+// patience, and never cancels that: five seconds later the alarm ends a read of more input, if there is one just then, and
+// the tool takes that for the end. It happens where processors are so busy that we cannot write as fast as it reads.
+const noCommit = "COMMIT expected at line"
 
 // said reports whether a command that failed said so.
 func said(err error, text string) bool {
@@ -138,6 +143,8 @@ func hint(stderr string) string {
 	case strings.Contains(stderr, tooLong):
 		return ": the buffer of the netlink socket is too small for so many rules: raise net.core.wmem_max, or run " +
 			"with CAP_NET_ADMIN outside of a user namespace, which lets iptables raise it"
+	case strings.Contains(stderr, noCommit):
+		return ": it stopped reading, as it does if it has to wait for input for long, on a machine that is very busy; this is tried again"
 	case strings.Contains(stderr, "holding the xtables lock"):
 		return ": another program is changing rules; this is tried again"
 	}

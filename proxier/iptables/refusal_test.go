@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
@@ -155,6 +156,11 @@ func TestRestoreErrorReadsAsASentence(t *testing.T) {
 			Stderr: "sendmsg() failed: Message too long\niptables-nft-restore: line 789 failed: Message too long.\n",
 		}, `iptables-restore (nft) refused line 789 "-A A -j ACCEPT": sendmsg() failed: Message too long: the buffer of the netlink socket ` +
 			"is too small for so many rules: raise net.core.wmem_max, or run with CAP_NET_ADMIN outside of a user namespace, which lets iptables raise it"},
+		{"not read to the end", false, iptables.RestoreError{
+			Family: ipproto.IPv4, Backend: iptables.Legacy, Line: 79418, Text: "-A A -j ACCEPT", Exit: 1,
+			Stderr: "iptables-restore: COMMIT expected at line 79418\n",
+		}, `iptables-restore (legacy) refused line 79418 "-A A -j ACCEPT": iptables-restore: COMMIT expected at line 79418: ` +
+			"it stopped reading, as it does if it has to wait for input for long, on a machine that is very busy; this is tried again"},
 		{"silent", false, iptables.RestoreError{Family: ipproto.IPv4, Backend: iptables.NFT, Exit: 139}, "iptables-restore (nft) refused its input"},
 	}
 	for _, tt := range tests {
@@ -174,6 +180,32 @@ func TestTooLargeIsNotAboutRules(t *testing.T) {
 	err := &iptables.RestoreError{Line: 789, Stderr: "sendmsg() failed: Message too long\niptables-nft-restore: line 789 failed: Message too long.\n"}
 	if err.AboutRules() || !strings.Contains(err.Error(), "net.core.wmem_max") {
 		t.Errorf("%v is taken for a refusal of rules, or does not say what to do", err)
+	}
+}
+
+// The legacy tool takes an alarm that it set for the lock for the end of its input, five seconds after it took the lock. It
+// is to blame, and no rule.
+func TestInputThatComesSlowlyIsNotAboutRules(t *testing.T) {
+	enterNamespace(t)
+	kernel, err := iptables.Open(t.Context(), ipproto.IPv4, iptables.Legacy)
+	if err != nil {
+		t.Skip(err)
+	}
+	err = kernel.Restore(t.Context(), func(w io.Writer) error {
+		if _, err := io.WriteString(w, "*filter\n"); err != nil {
+			return err
+		}
+		const alarm = 5 * time.Second
+		for start := time.Now(); time.Since(start) < alarm+2*time.Second; time.Sleep(10 * time.Millisecond) {
+			if _, err := io.WriteString(w, ":A - [0:0]\n"); err != nil {
+				return err
+			}
+		}
+		_, err := io.WriteString(w, "COMMIT\n")
+		return err
+	})
+	if refused, is := errors.AsType[*iptables.RestoreError](err); err != nil && (!is || refused.AboutRules()) {
+		t.Errorf("%v: want no error, or one that is not about rules", err)
 	}
 }
 
