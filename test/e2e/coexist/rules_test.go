@@ -135,7 +135,7 @@ const looked = 1500 * time.Millisecond
 // the last change was seen.
 func (n *neighbours) settle(t *testing.T, when string) time.Time {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	since, before := time.Now(), n.everything(t)
 	for {
 		time.Sleep(100 * time.Millisecond)
