@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"espalier/test/e2e/cluster"
@@ -176,7 +177,10 @@ func post(ctx context.Context, from *lab.Namespace, url string) error {
 }
 
 const (
-	answerTimeout = 3 * time.Second
+	// answerTimeout is only reached when something is wrong, or a machine very busy.
+	answerTimeout = 10 * time.Second
+	// answering is how many doors are asked at once that answer: those take processor time, silent ones take none.
+	answering = 3
 	// silence is how long one waits for somebody who is not to answer: longer than it takes to be refused, see refuses.
 	silence = 1500 * time.Millisecond
 )
@@ -195,22 +199,35 @@ func whoAnswers(ctx context.Context, from *lab.Namespace, d door, endpoints int)
 	return slices.Compact(names), nil
 }
 
+// each waits until something is so of each door, of some at the same time.
+func (g *ground) each(doors []door, atOnce int, what func(door) string, ask func(context.Context, door) error) {
+	g.t.Helper()
+	if len(doors) == 0 {
+		g.t.Fatal("there is no door")
+	}
+	ctx := patient(g.t)
+	var asking errgroup.Group
+	asking.SetLimit(atOnce)
+	for _, d := range doors {
+		asking.Go(func() error { return until(ctx, what(d), func(ctx context.Context) error { return ask(ctx, d) }) })
+	}
+	if err := asking.Wait(); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
 // reaches waits until a client gets an answer at each door, every time, from all of some pods, and from no other.
 func (g *ground) reaches(from *lab.Namespace, doors []door, pods ...string) {
 	g.t.Helper()
 	want := slices.Sorted(slices.Values(pods))
-	for _, d := range doors {
-		g.becomes(fmt.Sprintf("%s reaches %v at %s", from.Name, want, d), func(ctx context.Context) error {
-			names, err := whoAnswers(ctx, from, d, len(want))
-			if err == nil && !slices.Equal(names, want) {
-				err = fmt.Errorf("%v answer", names)
-			}
-			return err
-		})
-	}
-	if len(doors) == 0 {
-		g.t.Fatal("there is no door")
-	}
+	what := func(d door) string { return fmt.Sprintf("%s reaches %v at %s", from.Name, want, d) }
+	g.each(doors, answering, what, func(ctx context.Context, d door) error {
+		names, err := whoAnswers(ctx, from, d, len(want))
+		if err == nil && !slices.Equal(names, want) {
+			err = fmt.Errorf("%v answer", names)
+		}
+		return err
+	})
 }
 
 // refuses waits until a client is told at each door that nobody is there. At once, but for TCP by IPv6: the refusal of the
@@ -240,46 +257,41 @@ func (g *ground) misses(from *lab.Namespace, doors []door) {
 
 func (g *ground) fails(from *lab.Namespace, doors []door, what string, timeout time.Duration, wanted func(error) bool) {
 	g.t.Helper()
-	for _, d := range doors {
-		g.becomes(fmt.Sprintf("%s %s %s", from.Name, what, d), func(ctx context.Context) error {
-			for range 2 {
-				name, err := d.ask(ctx, from, timeout, "hostname", "")
-				if err == nil {
-					return fmt.Errorf("%s answers", name)
-				}
-				if !wanted(err) {
-					return err
-				}
+	named := func(d door) string { return fmt.Sprintf("%s %s %s", from.Name, what, d) }
+	g.each(doors, len(doors), named, func(ctx context.Context, d door) error {
+		for range 2 {
+			name, err := d.ask(ctx, from, timeout, "hostname", "")
+			if err == nil {
+				return fmt.Errorf("%s answers", name)
 			}
-			return nil
-		})
-	}
-	if len(doors) == 0 {
-		g.t.Fatal("there is no door")
-	}
+			if !wanted(err) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// seenAs waits until the pods behind each door see a client by one of its own addresses, or by others that are given.
+// seenAs waits until the pods behind each door see a client by one of some addresses.
 func (g *ground) seenAs(from *lab.Namespace, doors []door, addrs ...netip.Addr) {
 	g.t.Helper()
-	for _, d := range doors {
-		g.becomes(fmt.Sprintf("%s is seen as one of %v behind %s", from.Name, addrs, d), func(ctx context.Context) error {
-			for range 6 {
-				text, err := d.ask(ctx, from, answerTimeout, "clientip", "")
-				if err != nil {
-					return err
-				}
-				seen, err := netip.ParseAddrPort(text)
-				if err != nil {
-					return err
-				}
-				if !slices.Contains(addrs, seen.Addr().Unmap()) {
-					return fmt.Errorf("it is seen as %s", seen)
-				}
+	what := func(d door) string { return fmt.Sprintf("%s is seen as one of %v behind %s", from.Name, addrs, d) }
+	g.each(doors, answering, what, func(ctx context.Context, d door) error {
+		for range 6 {
+			text, err := d.ask(ctx, from, answerTimeout, "clientip", "")
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-	}
+			seen, err := netip.ParseAddrPort(text)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(addrs, seen.Addr().Unmap()) {
+				return fmt.Errorf("it is seen as %s", seen)
+			}
+		}
+		return nil
+	})
 }
 
 // everywhere are all nodes of the cluster.

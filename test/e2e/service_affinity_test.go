@@ -27,15 +27,13 @@ func unattached(s *corev1.Service) {
 // stays waits until a client gets all its answers from one pod, at each door.
 func (g *ground) stays(from *lab.Namespace, doors []door) {
 	g.t.Helper()
-	for _, d := range doors {
-		g.becomes(from.Name+" stays with one pod at "+d.String(), func(ctx context.Context) error {
-			names, err := whoAnswers(ctx, from, d, 3)
-			if err == nil && len(names) != 1 {
-				err = fmt.Errorf("%v answer", names)
-			}
-			return err
-		})
-	}
+	g.each(doors, answering, func(d door) string { return from.Name + " stays with one pod at " + d.String() }, func(ctx context.Context, d door) error {
+		names, err := whoAnswers(ctx, from, d, 3)
+		if err == nil && len(names) != 1 {
+			err = fmt.Errorf("%v answer", names)
+		}
+		return err
+	})
 }
 
 // A client stays with its pod, at cluster IPs, node ports and the addresses of a load balancer, with either policy; when
