@@ -89,7 +89,9 @@ func deployLingering(t *testing.T, c *cluster.Cluster, namespace string, seconds
 
 func removeNamespace(t *testing.T, c *cluster.Cluster, name string) {
 	t.Helper()
-	if err := c.RemoveNamespace(patient(t), name); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
+	defer cancel()
+	if err := c.RemoveNamespace(ctx, name); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestFiveThousandServicesAreMadeInOneGo(t *testing.T) {
 	g := gather(t, c, service, c.Nodes[0])
 	begun := time.Now()
 	addrs := makeServices(t, c, service.Namespace, many)
-	say("%d Services were made in %.1f s", many, time.Since(begun).Seconds())
+	say("all were made, in %.1f s", time.Since(begun).Seconds())
 
 	victim := c.Nodes[2]
 	kills := killInCommits(t, victim, 5)
@@ -57,8 +58,9 @@ func TestFiveThousandServicesAreMadeInOneGo(t *testing.T) {
 func makeServices(t *testing.T, c *cluster.Cluster, namespace string, number int) []netip.AddrPort {
 	t.Helper()
 	addrs := make([]netip.AddrPort, number)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience) // one core may be all that there is
 	defer cancel()
+	made := atomic.Int32{}
 	makers, ctx := errgroup.WithContext(ctx)
 	makers.SetLimit(16)
 	for i := range number {
@@ -70,10 +72,14 @@ func makeServices(t *testing.T, c *cluster.Cluster, namespace string, number int
 					Ports:    []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromString("http")}},
 				},
 			}, metav1.CreateOptions{})
-			if err == nil {
-				addrs[i] = netip.AddrPortFrom(netip.MustParseAddr(s.Spec.ClusterIP), 80)
+			if err != nil {
+				return err
 			}
-			return err
+			addrs[i] = netip.AddrPortFrom(netip.MustParseAddr(s.Spec.ClusterIP), 80)
+			if n := made.Add(1); n%1000 == 0 {
+				say("%d Services were made", n)
+			}
+			return nil
 		})
 	}
 	if err := makers.Wait(); err != nil {

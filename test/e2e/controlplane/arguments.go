@@ -45,7 +45,8 @@ func (p *Plane) arguments(c component) []string {
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + file("accounts.pub"),
 			"--service-account-signing-key-file=" + file("accounts.key"),
-			"--shutdown-delay-duration=0s", "--v=1",
+			"--delete-collection-workers=8", // for thousands of Services
+			"--v=1",
 		}
 	case controller:
 		return append(p.client(c),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -20,10 +21,12 @@ func (p *Plane) URL() string {
 // CA returns the certificate, PEM, by which clients know the API server.
 func (p *Plane) CA() []byte { return p.ca.pem }
 
-// Admin returns the access of an administrator, from the API server's own host. There is no limit on its rate.
+// Admin returns the access of an administrator, from the API server's own host. There is no limit on its rate, and what is
+// typed travels in the cheapest format.
 func (p *Plane) Admin() *rest.Config {
 	return &rest.Config{
 		Host:            local,
+		ContentConfig:   rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON},
 		TLSClientConfig: rest.TLSClientConfig{CAData: p.ca.pem, CertData: p.admin.cert, KeyData: p.admin.key},
 		QPS:             -1,
 	}

@@ -115,6 +115,7 @@ func (p *Plane) start(ctx context.Context, c component) error {
 	}
 	cmd := exec.Command(path, p.arguments(c)...)
 	cmd.Dir = p.config.Dir
+	cmd.Env = append(os.Environ(), "GOGC=400") // rather memory than time: the machine may have two cores
 	if p.running[c], err = process.Start(string(c), cmd, p.logs[c], nil); err != nil {
 		return err
 	}
