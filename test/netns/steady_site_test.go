@@ -32,7 +32,8 @@ type site struct {
 	flags   []string // beyond those that launch gives
 	program string
 	running *program
-	pace    time.Duration // in which each client connects; a millisecond at least
+	// pace is that in which each client connects; a millisecond at least. patience is for all of them to connect often.
+	pace, patience time.Duration
 }
 
 // program is one life of the program.

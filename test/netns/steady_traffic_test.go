@@ -40,10 +40,10 @@ type traffic struct {
 	clients sync.WaitGroup
 
 	mu    sync.Mutex
-	made  map[string]int // connections, by stream
-	wrong map[string]int // what they met, and how often
-	slow  time.Duration  // the slowest connection
-	who   string         // made it
+	made  map[string]int         // connections, by stream
+	wrong map[string][]time.Time // what they met, and when
+	slow  time.Duration          // the slowest connection
+	who   string                 // made it
 	// before has the clients that were answered untranslated when that was forgiven. The kernel may still know
 	// such a connection when its source port is used again, and then does not ask the rules.
 	before map[flow]bool
@@ -59,7 +59,7 @@ func (s *site) connect(t *testing.T, forgiven mercy, streams []stream) *traffic 
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &traffic{site: s, own: own, done: make(chan struct{}), made: map[string]int{}, wrong: map[string]int{}, before: map[flow]bool{}}
+	tr := &traffic{site: s, own: own, done: make(chan struct{}), made: map[string]int{}, wrong: map[string][]time.Time{}, before: map[flow]bool{}}
 	tr.mercy.Store(int32(forgiven))
 	for _, st := range streams {
 		tr.clients.Go(func() { tr.run(st) })
@@ -109,10 +109,16 @@ func (tr *traffic) note(st stream, o lab.Observation, err error, begun time.Time
 		return
 	}
 	if err != nil {
-		tr.wrong[fmt.Sprintf("%s: %v", st.id, err)]++
+		tr.regret(begun, "%s: %v", st.id, err)
 	} else if why := tr.judge(st, o, begun, forgiven); why != "" {
-		tr.wrong[fmt.Sprintf("%s: %s: %s: %s", st.id, st.probe(), told(o), why)]++
+		tr.regret(begun, "%s: %s: %s: %s", st.id, st.probe(), told(o), why)
 	}
+}
+
+// regret notes what was wrong.
+func (tr *traffic) regret(begun time.Time, format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	tr.wrong[what] = append(tr.wrong[what], begun)
 }
 
 // told describes an observation without the port of the client, so that equal ones can be counted.
@@ -172,7 +178,7 @@ func (tr *traffic) some(t *testing.T, streams []stream) {
 		start[id] = n
 	}
 	tr.mu.Unlock()
-	tr.site.eventually(t, patience, func() string {
+	tr.site.eventually(t, max(tr.site.patience, patience), func() string {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
 		for _, st := range streams {
@@ -194,8 +200,9 @@ func (tr *traffic) stop(t *testing.T) {
 		total += n
 	}
 	t.Logf("%d connections, %d of them met one of before; the slowest took %v: %s", total, tr.again, tr.slow.Round(time.Millisecond), tr.who)
-	for what, n := range tr.wrong {
-		t.Errorf("%d times wrong: %s", n, what)
+	const clock = "15:04:05.000"
+	for what, when := range tr.wrong {
+		t.Errorf("%d times wrong, from %s to %s: %s", len(when), when[0].Format(clock), when[len(when)-1].Format(clock), what)
 	}
 }
 

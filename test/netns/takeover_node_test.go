@@ -58,7 +58,7 @@ func inherit(t *testing.T, b iptables.Backend, size int, path string) *inherited
 	for _, s := range n.families() {
 		s.pace = 10 * time.Millisecond
 		if size > 1000 { // each of so many connections takes long, and so does what they are to meet
-			s.pace = 40 * time.Millisecond
+			s.pace, s.patience = 40*time.Millisecond, 3*time.Minute
 		}
 		rules, err := recorded.Read(size, s.Family)
 		if err != nil {
@@ -144,7 +144,7 @@ func (n *inherited) takeOver(t *testing.T) {
 // awaitSynced waits for texts in the log of a program that has much to write.
 func (n *inherited) awaitSynced(t *testing.T, texts ...string) {
 	t.Helper()
-	n.eventually(t, 3*time.Minute, func() string { return n.missingInLog(texts...) })
+	n.eventually(t, 10*time.Minute, func() string { return n.missingInLog(texts...) })
 }
 
 // restore gives text to iptables-restore. It reads a file and not a pipe: the legacy one never cancels the alarm that ends its

@@ -41,7 +41,7 @@ func TestTakeover(t *testing.T) {
 // takeOverAndBack takes over, and if there is a way back goes it and takes over again.
 func takeOverAndBack(t *testing.T, n *inherited, back bool) {
 	t.Helper()
-	n.startClean(t)
+	timed(t, "start on an empty node", func() { n.startClean(t) })
 	timed(t, "load the recorded rules", func() { n.load(t) })
 	c := n.connectAll(t)
 	timed(t, "take over", func() { n.takeOver(t) })
@@ -71,7 +71,7 @@ func timed(t *testing.T, what string, do func()) {
 	t.Helper()
 	start := time.Now()
 	do()
-	t.Logf("%s: %v", what, time.Since(start).Round(time.Millisecond))
+	t.Logf("%s, from %s: %v", what, start.Format("15:04:05.000"), time.Since(start).Round(time.Millisecond))
 }
 
 // startClean finds out what stands after a start on a node without rules, and removes it.
@@ -85,14 +85,16 @@ func (n *inherited) startClean(t *testing.T) {
 	n.empty(t)
 }
 
-// tell prints what the takeover took.
+// tell prints what the takeover took, and what went wrong on the way.
 func (n *inherited) tell(t *testing.T) {
 	t.Helper()
-	for _, s := range n.families() {
-		for line := range strings.Lines(n.running.log.String()) {
-			if strings.Contains(line, fmt.Sprintf(`"Synced" family="%s" whole=true`, s.Family)) {
-				t.Log(strings.Join(regexp.MustCompile(`(family|chainsWritten|chainsDeleted|commits|rules|planning|reading|writing)=\S+`).FindAllString(line, -1), " "))
-			}
+	figures := regexp.MustCompile(`(family|chainsWritten|chainsDeleted|commits|rules|planning|reading|writing)=\S+`)
+	for line := range strings.Lines(n.running.log.String()) {
+		switch {
+		case strings.Contains(line, `"Synced"`):
+			t.Log(strings.Join(figures.FindAllString(line, -1), " "))
+		case strings.Contains(line, "Cannot bring the rules up to date"), strings.Contains(line, "refuses"):
+			t.Log(strings.TrimSpace(line))
 		}
 	}
 }
