@@ -50,18 +50,23 @@ func newLAN() (*lab.Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ns.Prepare(false); err == nil {
-		err = addBridge(ns, lanBridge, 0)
-	}
-	if err == nil {
-		router := lanAddrs(routerNumber)
-		_, err = ns.SetUp(lanBridge, within(lanRanges[0], router[0]), within(lanRanges[1], router[1]))
-	}
-	if err != nil {
+	if err := furnishLAN(ns); err != nil {
 		ns.Close()
 		return nil, err
 	}
 	return ns, nil
+}
+
+func furnishLAN(ns *lab.Namespace) error {
+	if err := ns.Prepare(false); err != nil {
+		return err
+	}
+	if err := addBridge(ns, lanBridge, 0); err != nil {
+		return err
+	}
+	router := lanAddrs(routerNumber)
+	_, err := ns.SetUp(lanBridge, within(lanRanges[0], router[0]), within(lanRanges[1], router[1]))
+	return err
 }
 
 // addBridge makes a bridge that forwards everything at once. Its hardware address is fixed: the kernel would take that of
