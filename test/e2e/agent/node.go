@@ -104,28 +104,29 @@ func (a *Agent) connect(ctx context.Context) error {
 func (a *Agent) awaitPodCIDRs(ctx context.Context) ([]netip.Prefix, error) {
 	nodes := a.config.Client.CoreV1().Nodes()
 	only := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", a.name()).String()}
-	list, err := nodes.List(ctx, only)
-	if err != nil {
-		return nil, fmt.Errorf("list node %s: %w", a.name(), err)
-	}
-	for i := range list.Items {
-		if n := &list.Items[i]; n.Name == a.name() && len(n.Spec.PodCIDRs) > 0 {
-			return podCIDRs(n)
-		}
-	}
-	only.ResourceVersion = list.ResourceVersion
-	changes, err := nodes.Watch(ctx, only)
+	changes, err := nodes.Watch(ctx, only) // before it is read, so that nothing falls in between
 	if err != nil {
 		return nil, fmt.Errorf("watch node %s: %w", a.name(), err)
 	}
 	defer changes.Stop()
-	for e := range changes.ResultChan() {
-		n, ok := e.Object.(*corev1.Node)
-		if ok && e.Type != watch.Deleted && n.Name == a.name() && len(n.Spec.PodCIDRs) > 0 {
-			return podCIDRs(n)
+	node, err := nodes.Get(ctx, a.name(), metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read node %s: %w", a.name(), err)
+	}
+	for len(node.Spec.PodCIDRs) == 0 {
+		select {
+		case e, ok := <-changes.ResultChan():
+			if !ok {
+				return nil, fmt.Errorf("watch node %s: the API server ended it", a.name())
+			}
+			if n, ok := e.Object.(*corev1.Node); ok && e.Type != watch.Deleted && n.Name == a.name() {
+				node = n
+			}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
 	}
-	return nil, fmt.Errorf("watch node %s: the API server ended it", a.name())
+	return podCIDRs(node)
 }
 
 func podCIDRs(n *corev1.Node) (cidrs []netip.Prefix, err error) {
