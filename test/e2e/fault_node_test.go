@@ -117,12 +117,20 @@ func restoreNode(t *testing.T, c *cluster.Cluster, was *corev1.Node) {
 		ObjectMeta: metav1.ObjectMeta{Name: was.Name, Labels: was.Labels},
 		Spec:       corev1.NodeSpec{PodCIDR: was.Spec.PodCIDR, PodCIDRs: was.Spec.PodCIDRs},
 	}
-	made, err := nodes.Create(patient(t), again, metav1.CreateOptions{})
-	if err != nil {
+	if _, err := nodes.Create(patient(t), again, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	made.Status = was.Status
-	if _, err := nodes.UpdateStatus(patient(t), made, metav1.UpdateOptions{}); err != nil {
+	// Controllers write to a new Node, too.
+	err := cluster.Until(patient(t), "the status of "+was.Name+" is that of before", func(ctx context.Context) error {
+		made, err := nodes.Get(ctx, was.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		made.Status = was.Status
+		_, err = nodes.UpdateStatus(ctx, made, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

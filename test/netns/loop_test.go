@@ -57,10 +57,12 @@ func startSession(t *testing.T, b iptables.Backend, l *lab.Lab) *session {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	loop := syncer.Syncer{
-		Family:        f,
-		Kernel:        nodeKernel{s},
-		Source:        source{s.tracker.View(f), s.changed},
-		Settings:      func(n model.Node) (model.Node, plan.Config, error) { return n, s.config, nil },
+		Family:   f,
+		Kernel:   nodeKernel{s},
+		Source:   source{s.tracker.View(f), s.changed},
+		Settings: func(n model.Node) (model.Node, plan.Config, error) { return n, s.config, nil },
+		// Nobody else writes. Without an answer the loop would look now and then, and report that.
+		Foreign:       func(context.Context) (syncer.Others, error) { return syncer.Others{}, nil },
 		RetryInterval: time.Hour,
 		Report: func(r syncer.Report) {
 			select {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -166,7 +167,20 @@ func (l *Lab) AddNodeAddress(a netip.Addr) error {
 	if err := ns.links.AddrAdd(lo, address(netip.PrefixFrom(a, a.BitLen()))); err != nil {
 		return fmt.Errorf("add %s to node: %w", a, err)
 	}
-	return nil
+	return ns.awaitLocal(a)
+}
+
+// awaitLocal waits until packets to an address of the namespace stay there. For IPv6 the kernel makes the route in the
+// background (addrconf_dad_work in net/ipv6/addrconf.c), and sends them elsewhere until then.
+func (ns *Namespace) awaitLocal(a netip.Addr) error {
+	const patience = 10 * time.Second
+	for begun := time.Now(); time.Since(begun) < patience; time.Sleep(time.Millisecond) {
+		routes, err := ns.links.RouteGet(a.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+	}
+	return fmt.Errorf("wait for the route to %s, an address of %s: there is none after %v", a, ns.Name, patience)
 }
 
 // NodeAddresses returns all addresses of the family that the node has, sorted.
