@@ -96,8 +96,9 @@ func removeNamespace(t *testing.T, c *cluster.Cluster, name string) {
 	}
 }
 
-// patience is how long a test waits for what must happen.
-const patience = time.Minute
+// patience is how long a test waits for what must happen. Clients of an API server that was away may ask again as late as
+// a minute after it is back: they wait up to 30 s, and up to as much at random.
+const patience = 2 * time.Minute
 
 // patient returns a context that ends after some time; it is also for what a test cleans up.
 func patient(t *testing.T) context.Context {
