@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -32,8 +33,10 @@ type site struct {
 	flags   []string // beyond those that launch gives
 	program string
 	running *program
-	// pace is that in which each client connects; a millisecond at least. patience is for all of them to connect often.
-	pace, patience time.Duration
+	// pace is that in which each client connects; zero: a millisecond. few is how often each does until there were some;
+	// zero: 20 times.
+	pace time.Duration
+	few  int
 }
 
 // program is one life of the program.
@@ -240,14 +243,15 @@ func (s *site) on(t *testing.T, stdin string, argv ...string) {
 	}
 }
 
-// saved returns all rules that the node has.
+// saved returns all rules that the node has. The thread of the node starts the tool, and does not wait for it: sockets are made
+// there, too.
 func (s *site) saved(t *testing.T) ruleset.Saved {
 	t.Helper()
-	var saved ruleset.Saved
-	err := s.Host(lab.Node).Do(func() (err error) {
-		saved, err = s.kernel.Save(t.Context())
-		return err
-	})
+	text, err := s.Host(lab.Node).Command(nil, s.kernel.SaveCommand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved, err := ruleset.Parse(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -68,7 +69,7 @@ func (s *site) connect(t *testing.T, forgiven mercy, streams []stream) *traffic 
 }
 
 func (tr *traffic) run(st stream) {
-	pace := time.NewTicker(max(tr.site.pace, time.Millisecond)) // leaves the processors to others too
+	pace := time.NewTicker(cmp.Or(tr.site.pace, time.Millisecond)) // leaves the processors to others too
 	defer pace.Stop()
 	for {
 		select {
@@ -170,7 +171,7 @@ func (tr *traffic) some(t *testing.T, streams []stream) {
 		if st.want.kind == kindDrop {
 			return 1
 		}
-		return 20
+		return cmp.Or(tr.site.few, 20)
 	}
 	tr.mu.Lock()
 	start := map[string]int{}
@@ -178,7 +179,7 @@ func (tr *traffic) some(t *testing.T, streams []stream) {
 		start[id] = n
 	}
 	tr.mu.Unlock()
-	tr.site.eventually(t, max(tr.site.patience, patience), func() string {
+	tr.site.eventually(t, patience, func() string {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
 		for _, st := range streams {

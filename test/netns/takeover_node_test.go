@@ -57,8 +57,8 @@ func inherit(t *testing.T, b iptables.Backend, size int, path string) *inherited
 	counters := n.haveCounters()
 	for _, s := range n.families() {
 		s.pace = 10 * time.Millisecond
-		if size > 1000 { // each of so many connections takes long, and so does what they are to meet
-			s.pace, s.patience = 40*time.Millisecond, 3*time.Minute
+		if size > 1000 { // a connection through so many rules takes milliseconds of a processor
+			s.pace, s.few = 250*time.Millisecond, 5
 		}
 		rules, err := recorded.Read(size, s.Family)
 		if err != nil {

@@ -60,10 +60,16 @@ func (c choice) inside(s recorded.Service) []stream {
 		return []stream{
 			c.to("pod to cluster IP", s, pod, ip, outcome{endpoints: endpoints}),
 			c.to("node to cluster IP", s, node, ip, outcome{endpoints: endpoints, masq: true}),
-			c.to("endpoint to itself", s, client{lab.Endpoints, endpoints[0].Addr()}, ip, outcome{endpoints: endpoints, masq: true}),
 		}
 	}
 	return []stream{c.to("pod to cluster IP", s, pod, ip, outcome{endpoints: endpoints})}
+}
+
+// hairpin is an endpoint that reaches itself through its Service.
+func (c choice) hairpin() stream {
+	s := c.of[recorded.ExternalIP]
+	itself := c.endpoints(s, false)
+	return c.to("endpoint to itself", s, client{lab.Endpoints, itself[0].Addr()}, s.ClusterIP(c.family), outcome{endpoints: itself, masq: true})
 }
 
 // outside are clients of what leads to the Service from outside.

@@ -44,7 +44,7 @@ func takeOverAndBack(t *testing.T, n *inherited, back bool) {
 	timed(t, "start on an empty node", func() { n.startClean(t) })
 	timed(t, "load the recorded rules", func() { n.load(t) })
 	c := n.connectAll(t)
-	timed(t, "take over", func() { n.takeOver(t) })
+	c.withHairpins(t, func() { timed(t, "take over", func() { n.takeOver(t) }) })
 	n.tell(t)
 	c.some(t)
 	n.checkOurs(t)
@@ -58,7 +58,7 @@ func takeOverAndBack(t *testing.T, n *inherited, back bool) {
 		if n.running != nil {
 			n.stop(t)
 		}
-		timed(t, "take over again", func() { n.takeOver(t) })
+		c.withHairpins(t, func() { timed(t, "take over again", func() { n.takeOver(t) }) })
 		c.some(t)
 		n.checkOurs(t)
 		c.checkKept(t)
@@ -126,12 +126,14 @@ func (n *inherited) giveBack(t *testing.T) {
 // connections are clients of both families that connect without pause, connections that stay open, and clients that a Service
 // with affinity remembers.
 type connections struct {
-	node    *inherited
-	streams [2][]stream // by family, as n.families has them
-	clients [2]*traffic
-	open    []held
-	pins    []pin
-	ended   bool
+	node *inherited
+	// By family, as node.families has them.
+	streams  [2][]stream
+	hairpins [2][]stream
+	clients  [2]*traffic
+	open     []held
+	pins     []pin
+	ended    bool
 }
 
 // held is a connection that was made once.
@@ -154,7 +156,7 @@ func (n *inherited) connectAll(t *testing.T) *connections {
 	cluster := recorded.Cluster(n.size)
 	for i, s := range n.families() {
 		chosen := choose(s.Family, cluster)
-		c.streams[i] = chosen.streams()
+		c.streams[i], c.hairpins[i] = chosen.streams(), []stream{chosen.hairpin()}
 		c.remember(t, s, chosen.of[recorded.Affinity])
 		for _, st := range c.streams[i] {
 			if st.want.kind == toEndpoints && st.to.proto == ipproto.TCP {
@@ -202,6 +204,35 @@ func answers(t *testing.T, s *site, r row) netip.AddrPort {
 		t.Fatalf("%s: %v, %v", r.probe(), o, err)
 	}
 	return o.Answer.At
+}
+
+// withHairpins does something while endpoints connect to themselves. kube-proxy marks such a packet in PREROUTING, and we in
+// POSTROUTING, where the source is known that kube-proxy has to ask for in each endpoint's chain. So on the way back one
+// that is between both, in that moment, is not masqueraded; on the way forth it is marked already.
+func (c *connections) withHairpins(t *testing.T, do func()) {
+	t.Helper()
+	var clients [2]*traffic
+	for i, s := range c.node.families() {
+		clients[i] = s.connect(t, nothing, c.hairpins[i])
+	}
+	ended := false
+	end := func() {
+		if !ended {
+			ended = true
+			for _, tr := range clients {
+				tr.stop(t)
+			}
+		}
+	}
+	t.Cleanup(end) // before the node is gone, if the test fails
+	for i, tr := range clients {
+		tr.some(t, c.hairpins[i])
+	}
+	do()
+	for i, tr := range clients {
+		tr.some(t, c.hairpins[i])
+	}
+	end()
 }
 
 // some waits until every client has made some more connections.
