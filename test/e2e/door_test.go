@@ -34,8 +34,6 @@ func (d door) String() string {
 	return d.AddrPort.String() + "/tcp"
 }
 
-func (d door) is6() bool { return d.Addr().Is6() }
-
 // doors are those of a Service's ports at an address.
 func (s *service) doors(at netip.Addr, number func(corev1.ServicePort) int32) (all []door) {
 	for _, p := range s.Spec.Ports {

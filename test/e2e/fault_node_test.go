@@ -51,7 +51,11 @@ func TestANodeThatGetsAnotherAddressRestartsTheProxy(t *testing.T) {
 	if err := node.AddAddrs(others); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { node.RemoveAddrs(others) })
+	t.Cleanup(func() {
+		if err := node.RemoveAddrs(others); err != nil {
+			t.Error(err)
+		}
+	})
 	g := gather(t, c, service, c.Nodes...)
 	own := node.Addrs
 	t.Cleanup(func() { setAddresses(t, c, node, own) })

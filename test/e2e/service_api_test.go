@@ -45,7 +45,7 @@ func TestEndpointSlicesWrittenByHand(t *testing.T) {
 		s.Spec.Ports = []corev1.ServicePort{{Name: "one", Port: 80}, {Name: "two", Port: 81}}
 	}
 	s := g.service("ports", "", bare, ports)
-	t.Run("a port for each slice", func(t *testing.T) {
+	t.Run("a port for each slice", func(*testing.T) {
 		for _, ip := range s.Spec.ClusterIPs {
 			like := netip.MustParseAddr(ip)
 			g.slice(fmt.Sprintf("ports-one-%t", like.Is6()), "ports", g.address("web-1", like), map[string]int32{"one": 8080})
@@ -54,7 +54,7 @@ func TestEndpointSlicesWrittenByHand(t *testing.T) {
 		g.reaches(g.pod(2), s.only("one"), "web-1")
 		g.reaches(g.pod(2), s.only("two"), "web-2")
 	})
-	t.Run("an address for each slice", func(t *testing.T) {
+	t.Run("an address for each slice", func(*testing.T) {
 		s := g.service("addresses", "", bare, ports)
 		for _, ip := range s.Spec.ClusterIPs {
 			like := netip.MustParseAddr(ip)

@@ -164,7 +164,7 @@ func (s Service) Local(e int) bool {
 	return e == 0 && (s.Is(LocalEndpoint) || s.Kind == InternalLocal)
 }
 
-// ClusterIP, VIP and ExternalIP are addresses of the Service; it does not have all of them.
+// ClusterIP is the cluster IP. Not every Service has all of the addresses that follow.
 func (s Service) ClusterIP(f ipproto.Family) netip.Addr {
 	return numbered(f, [4]byte{172, 30}, "fd00:172:30::", s.Number+1)
 }

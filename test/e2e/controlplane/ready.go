@@ -24,7 +24,7 @@ func (p *Plane) awaitReady(ctx context.Context, c component) error {
 		}
 		select {
 		case <-running.Ended():
-			return fmt.Errorf("start %s: it has ended: %v", c, running.Err())
+			return fmt.Errorf("start %s: it has ended: %w", c, running.Err())
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w", c, context.Cause(ctx))
 		case <-time.After(between):
