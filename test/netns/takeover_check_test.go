@@ -23,7 +23,7 @@ func sameRules(a, b ruleset.Ruleset) bool { return maps.EqualFunc(a, b, slices.E
 func (n *inherited) checkOurs(t *testing.T) {
 	t.Helper()
 	for _, s := range n.families() {
-		have, want := s.saved(t), n.clean[s.Family].Owned()
+		have, want := s.saved(t), n.clean[s.Family]
 		for c, rules := range want {
 			if list, there := have.Rules[c]; !there || !slices.Equal(list, rules) {
 				t.Errorf("%s: %v has %d rules, and %d after a start on an empty node", s.Family, c, len(list), len(rules))

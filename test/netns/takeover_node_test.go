@@ -1,13 +1,17 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"espalier/proxier/ipproto"
 	"espalier/proxier/iptables"
@@ -28,7 +32,7 @@ type inherited struct {
 
 	left   map[ipproto.Family]recorded.Rules  // by kube-proxy
 	values map[ipproto.Family]ruleset.Saved   // the same
-	clean  map[ipproto.Family]ruleset.Saved   // after a start on a node without rules
+	clean  map[ipproto.Family]ruleset.Ruleset // ours, after a start on a node without rules
 	rest   map[ipproto.Family]ruleset.Ruleset // is to stay
 }
 
@@ -46,8 +50,8 @@ func inherit(t *testing.T, b iptables.Backend, size int, path string) *inherited
 	t.Cleanup(joined.Close) // before that of four
 	n := &inherited{
 		site: four, size: size, tools: t.TempDir(), api: filepath.Join(t.TempDir(), "kubeconfig"),
-		six:  &site{Lab: joined, backend: b},
-		left: map[ipproto.Family]recorded.Rules{}, values: map[ipproto.Family]ruleset.Saved{}, clean: map[ipproto.Family]ruleset.Saved{}, rest: map[ipproto.Family]ruleset.Ruleset{},
+		six:  &site{Lab: joined, backend: b, dir: four.dir},
+		left: map[ipproto.Family]recorded.Rules{}, values: map[ipproto.Family]ruleset.Saved{}, clean: map[ipproto.Family]ruleset.Ruleset{}, rest: map[ipproto.Family]ruleset.Ruleset{},
 	}
 	if n.six.kernel, err = iptables.Open(t.Context(), ipproto.IPv6, b); err != nil {
 		t.Fatal(err)
@@ -149,18 +153,30 @@ func (n *inherited) awaitSynced(t *testing.T, texts ...string) {
 
 // restore gives text to iptables-restore. It reads a file and not a pipe: the legacy one never cancels the alarm that ends its
 // wait for the lock, and takes it for the end of the text if it has to wait for more of that.
-func (s *site) restore(t *testing.T, text []byte, args ...string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "rules")
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Open(path)
+func (s *site) restore(text []byte, args ...string) error {
+	file, err := os.CreateTemp(s.dir, "rules-*")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer file.Close()
-	if _, err := s.Host(lab.Node).Command(file, append([]string{s.kernel.RestoreCommand, "-w", "5"}, args...)...); err != nil {
+	if _, err := file.Write(text); err != nil {
+		return err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = s.Host(lab.Node).Command(file, append([]string{s.kernel.RestoreCommand, "-w", "60"}, args...)...)
+	return err
+}
+
+// both does something for both families at once.
+func (n *inherited) both(t *testing.T, do func(*site) error) {
+	t.Helper()
+	var group errgroup.Group
+	for _, s := range n.families() {
+		group.Go(func() error { return do(s) })
+	}
+	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -168,9 +184,7 @@ func (s *site) restore(t *testing.T, text []byte, args ...string) {
 // empty removes all rules.
 func (n *inherited) empty(t *testing.T) {
 	t.Helper()
-	for _, s := range n.families() {
-		s.restore(t, []byte("*mangle\nCOMMIT\n*nat\nCOMMIT\n*filter\nCOMMIT\n"))
-	}
+	n.both(t, func(s *site) error { return s.restore([]byte("*mangle\nCOMMIT\n*nat\nCOMMIT\n*filter\nCOMMIT\n")) })
 }
 
 // load brings what kube-proxy left into the kernel, and rules of others.
@@ -178,15 +192,16 @@ func (n *inherited) load(t *testing.T) {
 	t.Helper()
 	chains := 0
 	if n.backend == iptables.NFT {
-		chains = 200
+		chains = 600 // of 35,000; with 200 or 3,000 it takes longer
 	}
-	for _, s := range n.families() {
+	n.both(t, func(s *site) error {
 		text, err := n.left[s.Family].Input(chains)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		s.restore(t, text, "--noflush")
-		s.restore(t, []byte(othersRules), "--noflush")
+		return errors.Join(s.restore(text, "--noflush"), s.restore([]byte(othersRules), "--noflush"))
+	})
+	for _, s := range n.families() {
 		saved := s.saved(t)
 		n.rest[s.Family] = rest(saved.Rules)
 		if !sameRules(saved.Owned(), n.values[s.Family].Owned()) {
