@@ -79,6 +79,10 @@
 // 2026-11: A Planner remembers prints of chains, not their rules: two 64-bit hashes. A whole sync plans anew, into
 // a new Planner, so nothing that a Planner remembers outlives the knowledge of what the kernel holds.
 //
+// 2026-11: A change in which some Services lose their endpoints and others gain them is written in two inputs: a REJECT goes
+// only after the DNAT is there that replaces it. A packet between the two, with neither, would leave the node untranslated, and
+// the kernel would keep to that for the whole connection: one client in a test of a cluster waited for 20 seconds.
+//
 // 2026-11: Jumps keep their order, and one that was moved away from our others, behind rules that stood behind it, is put
 // back, once for each such rule. A rule that is new in front of ours may stay: an administrator has put it there. So may
 // one that came to the front of all of ours: Calico, Cilium and Weave Net put theirs there, and must be in front of

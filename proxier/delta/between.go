@@ -18,11 +18,11 @@ import (
 //
 // On the order of the two tables, which iptables commits one after the other: a Service has its REJECT or DROP
 // in filter, its DNAT in nat, and filter sees a packet after nat. With both in place an endpoint still answers;
-// with neither the packet leaves the node untranslated, and its sender waits for a retransmission. So filter
-// goes first when verdicts appear (endpoints are lost, or source ranges begin to hold), and nat goes first when
-// filter only loses verdicts (endpoints appear). When verdicts both appear and vanish in one batch, filter goes
-// first: what it guards is then never open, and the Services that gain endpoints were refusing so far, so that
-// a lost first packet costs them nothing. The same order makes a batch harmless whose second table is refused.
+// with neither the packet leaves the node untranslated, and the kernel keeps to that for all packets of the connection, the
+// repeated ones included: its sender waits until it gives up. So filter goes first when verdicts appear (endpoints are lost,
+// or source ranges begin to hold), and nat goes first when filter only loses verdicts (endpoints appear). When verdicts both
+// appear and vanish in one batch, filter goes first: what it guards is then never open. Those that vanish had better be left
+// for a second batch; see Steps. The same order makes a batch harmless whose second table is refused.
 func Between(have, want ruleset.Ruleset) Batch {
 	b := Batch{Write: ruleset.Ruleset{}, New: map[ruleset.Chain]bool{}}
 	for c, rules := range want {
@@ -79,7 +79,8 @@ func (b *Batch) remove(have, want ruleset.Ruleset, gone map[ruleset.Chain]bool) 
 	}
 	b.Delete = leavesFirst(doomed)
 	slices.Reverse(b.Delete)
-	b.NatFirst = b.onlyLosesVerdicts(have)
+	gains, loses := b.verdicts(have)
+	b.NatFirst = loses && !gains
 	b.Standing = standing(have)
 }
 
@@ -114,35 +115,37 @@ func (b *Batch) hold(have, want ruleset.Ruleset, gone map[ruleset.Chain]bool) {
 	}
 }
 
-// onlyLosesVerdicts reports whether the filter table has fewer verdicts after the batch, and no other ones.
-func (b *Batch) onlyLosesVerdicts(have ruleset.Ruleset) bool {
-	lost := map[ruleset.Rule]int{}
+// verdicts reports whether the filter table has verdicts after the batch that it did not have before, and the other way round.
+func (b *Batch) verdicts(have ruleset.Ruleset) (gains, loses bool) {
+	more := map[ruleset.Rule]int{}
 	count := func(rules []ruleset.Rule, n int) {
 		for _, r := range rules {
-			if _, jumps := r.JumpsTo(); !jumps && r.Jump != ruleset.Return {
-				lost[r] += n
+			if verdict(r) {
+				more[r] += n
 			}
 		}
 	}
 	for c, rules := range b.Write {
 		if c.Table == ruleset.Filter {
-			count(have[c], 1)
-			count(rules, -1)
+			count(have[c], -1)
+			count(rules, 1)
 		}
 	}
 	for _, c := range b.Delete {
 		if c.Table == ruleset.Filter {
-			count(have[c], 1)
+			count(have[c], -1)
 		}
 	}
-	fewer := false
-	for _, n := range lost {
-		if n < 0 {
-			return false
-		}
-		fewer = fewer || n > 0
+	for _, n := range more {
+		gains, loses = gains || n > 0, loses || n < 0
 	}
-	return fewer
+	return gains, loses
+}
+
+// verdict reports whether a rule of the filter table decides about a packet.
+func verdict(r ruleset.Rule) bool {
+	_, jumps := r.JumpsTo()
+	return !jumps && r.Jump != ruleset.Return
 }
 
 // standing counts the rules of the largest table.

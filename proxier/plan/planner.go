@@ -80,16 +80,28 @@ func (p *Planner) Reset(s model.Snapshot, cfg Config) Change {
 		}
 	}
 	u := newUpdate(p)
+	if len(p.prints) == 0 {
+		return u.first(services)
+	}
 	for c := range p.prints {
 		u.before[c] = true
 	}
-	return u.run(services)
+	return u.run(p.planAll(services))
 }
 
 // Update plans the given Services anew; one without a Service is gone. If the node or the configuration changed,
 // the Planner must be Reset.
-func (p *Planner) Update(services map[model.ServiceName]model.Entry) Change {
-	return newUpdate(p).run(services)
+//
+// Mostly it is one Change. It is two, to be written one after the other, if the filter table both gains verdicts and loses
+// some: those that go stay until the second one, so that neither has to be written before and after the nat table; see
+// package delta.
+func (p *Planner) Update(services map[model.ServiceName]model.Entry) []Change {
+	planned := p.planAll(services)
+	var changes []Change
+	if linger := p.lingering(planned); linger != nil {
+		changes = append(changes, newUpdate(p).run(linger))
+	}
+	return append(changes, newUpdate(p).run(planned))
 }
 
 // Rules returns how many rules the plan has in the table.

@@ -88,7 +88,18 @@ func (f *follower) update(names []model.ServiceName) {
 	for _, name := range names {
 		changed[name] = f.Services[name] // without a Service: it is gone
 	}
-	f.apply(f.planner.Update(changed))
+	changes := f.planner.Update(changed)
+	for i, c := range changes {
+		if len(changes) == 1 && c.Refuses && c.Serves || len(changes) == 2 && (c.Refuses != (i == 0) || c.Serves != (i == 1)) {
+			f.t.Errorf("change %d of %d both gains and loses verdicts, or not when it should: %t, %t", i+1, len(changes), c.Refuses, c.Serves)
+		}
+		for _, chain := range append(slices.Collect(maps.Keys(c.Write)), c.Delete...) {
+			if i == 1 && chain.Table != ruleset.Filter {
+				f.t.Errorf("%s changes after the verdicts that come", chain)
+			}
+		}
+		f.apply(c)
+	}
 }
 
 func (f *follower) apply(c plan.Change) {

@@ -29,16 +29,9 @@ func newUpdate(p *Planner) *update {
 	}
 }
 
-// run plans the given Services anew.
-func (u *update) run(services map[model.ServiceName]model.Entry) Change {
-	if len(u.prints) == 0 {
-		u.first(services)
-		return u.out
-	}
-	planned := make(map[model.ServiceName]*contribution, len(services))
-	for name, e := range services {
-		c := u.plan(e)
-		planned[name] = c
+// run puts what Services contribute into the plan.
+func (u *update) run(planned map[model.ServiceName]*contribution) Change {
+	for name, c := range planned {
 		u.touch(name, c)
 	}
 	for _, pl := range u.touched() {
@@ -56,7 +49,7 @@ func (u *update) run(services map[model.ServiceName]model.Entry) Change {
 }
 
 // first plans a whole cluster where there was none: nothing has to be compared, and every chain is written.
-func (u *update) first(services map[model.ServiceName]model.Entry) {
+func (u *update) first(services map[model.ServiceName]model.Entry) Change {
 	u.services = make(map[model.ServiceName]footprint, len(services))
 	for name, e := range services {
 		u.replace(name, u.plan(e))
@@ -65,6 +58,7 @@ func (u *update) first(services map[model.ServiceName]model.Entry) {
 		u.all(u.tree(treeID(id)), u.trees[id].root)
 	}
 	u.fixed()
+	return u.out
 }
 
 // all writes the chains below that of n.
@@ -75,12 +69,70 @@ func (u *update) all(t tree, n *node) {
 	}
 }
 
+// planAll plans each of some Services.
+func (p *Planner) planAll(services map[model.ServiceName]model.Entry) map[model.ServiceName]*contribution {
+	planned := make(map[model.ServiceName]*contribution, len(services))
+	for name, e := range services {
+		planned[name] = p.plan(e)
+	}
+	return planned
+}
+
 // plan plans one Service; nothing if there is none.
-func (u *update) plan(e model.Entry) *contribution {
+func (p *Planner) plan(e model.Entry) *contribution {
 	if e.Service == nil {
 		return &contribution{}
 	}
-	return contribute(e, u.node, u.family, u.cfg)
+	return contribute(e, p.node, p.family, p.cfg)
+}
+
+// lingering returns what Services contribute while they still have the verdicts that they are about to lose; nil if there is
+// no need for that, as they lose none or no Service gains any.
+func (p *Planner) lingering(planned map[model.ServiceName]*contribution) map[model.ServiceName]*contribution {
+	gains, lost := false, map[model.ServiceName][]place{}
+	for name, c := range planned {
+		had, has := p.services[name].places, c.places()
+		gains = gains || len(newVerdicts(had, has)) > 0
+		if gone := newVerdicts(has, had); len(gone) > 0 {
+			lost[name] = gone
+		}
+	}
+	if !gains || len(lost) == 0 {
+		return nil
+	}
+	linger := maps.Clone(planned)
+	for name, places := range lost {
+		c := *planned[name]
+		for _, pl := range places {
+			for _, claim := range p.trees[pl.tree].find(pl.key).claims {
+				if claim.owner == name {
+					c.entries[pl.tree] = append(slices.Clip(c.entries[pl.tree]), claim.entry)
+				}
+			}
+		}
+		linger[name] = &c
+	}
+	return linger
+}
+
+// places returns where the entries are.
+func (c *contribution) places() (all []place) {
+	for id, entries := range c.entries {
+		for _, e := range entries {
+			all = append(all, place{treeID(id), e.key})
+		}
+	}
+	return all
+}
+
+// newVerdicts returns where there is a verdict now and was none.
+func newVerdicts(had, has []place) (all []place) {
+	for _, pl := range has {
+		if pl.tree.verdicts() && !slices.Contains(had, pl) {
+			all = append(all, pl)
+		}
+	}
+	return all
 }
 
 // touch notes the places in trees that a Service had or will have.
@@ -88,10 +140,8 @@ func (u *update) touch(name model.ServiceName, c *contribution) {
 	for _, pl := range u.services[name].places {
 		u.places[pl] = true
 	}
-	for id, entries := range c.entries {
-		for _, e := range entries {
-			u.places[place{treeID(id), e.key}] = true
-		}
+	for _, pl := range c.places() {
+		u.places[pl] = true
 	}
 }
 
@@ -160,14 +210,14 @@ func (u *update) replace(name model.ServiceName, c *contribution) {
 	for _, pl := range had.places {
 		u.trees[pl.tree].remove(pl.key, name)
 	}
-	has := footprint{chains: make([]ruleset.Chain, 0, len(c.chains))}
+	has := footprint{chains: make([]ruleset.Chain, 0, len(c.chains)), places: c.places()}
 	for id, entries := range c.entries {
 		for _, e := range entries {
 			u.trees[id].add(claim{owner: name, entry: e})
-			has.places = append(has.places, place{treeID(id), e.key})
 		}
 	}
-	u.verdicts(had.places, has.places)
+	u.out.Refuses = u.out.Refuses || len(newVerdicts(had.places, has.places)) > 0
+	u.out.Serves = u.out.Serves || len(newVerdicts(has.places, had.places)) > 0
 	for chain, rules := range c.chains {
 		u.after[chain] = true
 		u.write(chain, rules)
@@ -181,20 +231,6 @@ func (u *update) replace(name model.ServiceName, c *contribution) {
 		return
 	}
 	u.services[name] = has
-}
-
-// verdicts notes whether a Service gained or lost verdicts.
-func (u *update) verdicts(had, has []place) {
-	for _, pl := range has {
-		if pl.tree.verdicts() && !slices.Contains(had, pl) {
-			u.out.Refuses = true
-		}
-	}
-	for _, pl := range had {
-		if pl.tree.verdicts() && !slices.Contains(has, pl) {
-			u.out.Serves = true
-		}
-	}
 }
 
 // write notes the rules of a chain, unless they are what it had.

@@ -17,6 +17,7 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"espalier/proxier/delta"
@@ -211,16 +212,24 @@ func (s *Syncer) step(ctx context.Context, step model.Step, r *Report) error {
 		return s.whole(ctx, time.Time{}, r)
 	}
 	start := time.Now()
-	change := s.planner.Update(step.Services)
+	changes := s.planner.Update(step.Services)
 	r.planned(s.planner, start)
-	if len(change.Write)+len(change.Delete) > largeStep {
+	chains := 0
+	for _, c := range changes {
+		chains += len(c.Write) + len(c.Delete)
+	}
+	if chains > largeStep {
 		return s.whole(ctx, time.Time{}, r)
 	}
-	err := s.write(ctx, delta.Batch{
-		Write: change.Write, New: change.New, Delete: change.Delete,
-		NatFirst: change.Serves && !change.Refuses,
-		Standing: max(s.planner.Rules(ruleset.Nat), s.planner.Rules(ruleset.Filter)),
-	}, r)
+	var batches []delta.Batch
+	for _, c := range changes {
+		batches = append(batches, delta.Batch{
+			Write: c.Write, New: c.New, Delete: c.Delete,
+			NatFirst: c.Serves && !c.Refuses,
+			Standing: max(s.planner.Rules(ruleset.Nat), s.planner.Rules(ruleset.Filter)),
+		})
+	}
+	err := s.write(ctx, batches, r)
 	r.StepFailed = err != nil
 	if s.isolate(ctx, err, s.planner, step.Services) {
 		return s.whole(ctx, time.Time{}, r)
@@ -280,30 +289,38 @@ func (s *Syncer) load(ctx context.Context, snapshot model.Snapshot, r *Report) (
 	}
 	planner := plan.NewPlanner(s.Family)
 	if len(snapshot.Services) > largeStep && !attached(have) {
-		batch := s.difference(planner, have, vital(snapshot), r)
-		if err := s.write(ctx, batch, r); err != nil {
+		batches := s.difference(planner, have, vital(snapshot), r)
+		if err := s.write(ctx, batches, r); err != nil {
 			return planner, err
 		}
-		have = delta.Apply(have, batch)
+		for _, b := range batches {
+			have = delta.Apply(have, b)
+		}
 		planner = plan.NewPlanner(s.Family)
 	}
-	batch := s.difference(planner, have, snapshot, r)
-	if err := s.write(ctx, batch, r); err != nil {
+	batches := s.difference(planner, have, snapshot, r)
+	if err := s.write(ctx, batches, r); err != nil {
 		return planner, err
 	}
-	s.order.settle(have, batch)
+	s.order.settle(have, batches[0])
 	if r.Foreign || r.Damaged {
-		r.Repaired = batch.Touched()
+		for _, b := range batches {
+			r.Repaired = append(r.Repaired, b.Touched()...)
+		}
+		slices.SortFunc(r.Repaired, ruleset.Chain.Compare)
+		r.Repaired = slices.Compact(r.Repaired)
 	}
 	return planner, nil
 }
 
-// difference plans a snapshot and returns what the kernel lacks of it.
-func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot model.Snapshot, r *Report) delta.Batch {
+// difference plans a snapshot and returns what the kernel lacks of it: one batch or two, of which the first has the jumps.
+func (s *Syncer) difference(p *plan.Planner, have ruleset.Ruleset, snapshot model.Snapshot, r *Report) []delta.Batch {
 	start := time.Now()
 	want := p.Reset(snapshot, s.config).Write
 	r.planned(p, start)
-	return delta.Between(have, want).Attach(have, ruleset.Jumps(), s.order.behind)
+	batches := delta.Steps(have, want)
+	batches[0] = batches[0].Attach(have, ruleset.Jumps(), s.order.behind)
+	return batches
 }
 
 // planned notes what the plan has, which was begun at start.
@@ -314,22 +331,25 @@ func (r *Report) planned(p *plan.Planner, start time.Time) {
 	r.Rules = Counts{Filter: p.Rules(ruleset.Filter), Nat: p.Rules(ruleset.Nat)}
 }
 
-func (s *Syncer) write(ctx context.Context, b delta.Batch, r *Report) error {
-	r.Written += len(b.Write)
-	r.Deleted += len(b.Delete)
-	r.Jumps += len(b.Jumps)
-	r.Held = b.Held
-	if b.Empty() {
-		return nil
-	}
-	r.Payload.add(b)
-	start := time.Now()
-	// A write that has begun is finished, also when the process is asked to end.
-	err := s.apply(context.WithoutCancel(ctx), b)
-	r.Writing += time.Since(start)
-	if err != nil {
-		r.Refusals++
-		return fmt.Errorf("write %d chains of %s rules: %w", len(b.Write), s.Family, err)
+// write writes batches, one after the other.
+func (s *Syncer) write(ctx context.Context, batches []delta.Batch, r *Report) error {
+	for _, b := range batches {
+		r.Written += len(b.Write)
+		r.Deleted += len(b.Delete)
+		r.Jumps += len(b.Jumps)
+		r.Held = b.Held // the last one has all
+		if b.Empty() {
+			continue
+		}
+		r.Payload.add(b)
+		start := time.Now()
+		// A write that has begun is finished, also when the process is asked to end.
+		err := s.apply(context.WithoutCancel(ctx), b)
+		r.Writing += time.Since(start)
+		if err != nil {
+			r.Refusals++
+			return fmt.Errorf("write %d chains of %s rules: %w", len(b.Write), s.Family, err)
+		}
 	}
 	return nil
 }

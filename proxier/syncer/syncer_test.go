@@ -307,6 +307,43 @@ func TestFirstSyncWritesEverythingAndLaterOnesTheDifference(t *testing.T) {
 	})
 }
 
+// One Service is gone that was refused, and one comes that is: the REJECT of the first goes when all else is written.
+func TestVerdictsThatGoAreWrittenLast(t *testing.T) {
+	before, after := service("front", "10.96.0.1"), service("back", "10.96.0.2")
+	check := func(t *testing.T, k *fakeKernel, source *fakeSource) {
+		assertHolds(t, k, wanted(source))
+		refused := ruleset.Chain{Table: ruleset.Filter, Name: ruleset.Services}
+		if len(k.batches) != 3 {
+			t.Fatalf("%d writes, want one at first, and two for the change", len(k.batches))
+		}
+		if both, last := k.batches[1].Write[refused], k.batches[2].Write[refused]; len(both) != 2 || len(last) != 1 {
+			t.Errorf("%v refuses %d Services and then %d, want 2 and 1", refused, len(both), len(last))
+		}
+	}
+	t.Run("in a step", func(t *testing.T) {
+		k := &fakeKernel{}
+		run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+			for _, s := range []*model.Service{before, after} {
+				source.set(s)
+				<-reports
+			}
+			check(t, k, source)
+		})
+	})
+	t.Run("at a start", func(t *testing.T) {
+		k := &fakeKernel{}
+		for _, s := range []*model.Service{before, after} {
+			run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {
+				source.set(s)
+				<-reports
+				if s == after {
+					check(t, k, source)
+				}
+			})
+		}
+	})
+}
+
 func TestUnchangedStateIsNotWritten(t *testing.T) {
 	k := &fakeKernel{}
 	run(t, k, func(source *fakeSource, reports <-chan Report, _ func()) {

@@ -68,6 +68,7 @@ func TestSteady(t *testing.T) {
 				{"cold start", steadyColdStart},
 				{"a Service is refused and its line is named", refusedByLine},
 				{"a Service is refused and only the COMMIT is named", refusedByCommit},
+				{"endpoints come and go in one change", betweenTables},
 				{"nothing differs", nothingToDiffer},
 				{"an address comes", addressComes},
 				{"the kernel lacks recent", lacking(iptables.Recent)},

@@ -127,7 +127,7 @@ func BenchmarkChange(b *testing.B) {
 				_, changed := web(byte(changes%250 + 1))
 				track(changed)
 				step, _, _ := view.Step()
-				change := planner.Update(step.Services)
+				change := planner.Update(step.Services)[0] // the endpoint changes, and nothing is refused before or after
 				batch := delta.Batch{Write: change.Write, New: change.New, Delete: change.Delete, Standing: planner.Rules(ruleset.Nat)}
 				if _, err := batch.Encode(&payload, ipproto.IPv4, delta.NFT); err != nil || batch.Empty() {
 					b.Fatalf("change %d: %v, nothing to write: %v", changes, err, batch.Empty())

@@ -54,7 +54,9 @@ func TestPlannerFollowsAnySequenceOfChanges(t *testing.T) {
 				cfg = randomConfig(r, family)
 				f.apply(f.planner.Reset(now, cfg))
 			} else {
-				f.apply(f.planner.Update(someChanges(r, now, pool, names, step)))
+				for _, c := range f.planner.Update(someChanges(r, now, pool, names, step)) {
+					f.apply(c)
+				}
 			}
 			want, problems := plan.Plan(now, cfg)
 			if !maps.EqualFunc(want, f.rules, slices.Equal[[]ruleset.Rule]) {
