@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -53,6 +54,9 @@ spec:
   - {name: udp, port: 81, targetPort: udp, protocol: UDP}
 `
 
+// pulse is the time from one request of a client to the next. There are dozens of clients, and two cores for all.
+const pulse = 200 * time.Millisecond
+
 // A crowd is clients of one Service, everywhere.
 type crowd struct {
 	t       *testing.T
@@ -72,10 +76,15 @@ func deployEchoes(t *testing.T, c *cluster.Cluster, namespace string) *corev1.Se
 // that they were.
 func deployLingering(t *testing.T, c *cluster.Cluster, namespace string, seconds int) *corev1.Service {
 	t.Helper()
+	t.Cleanup(func() { removeNamespace(t, c, namespace) })
+	return deploy(t, c, namespace, seconds)
+}
+
+func deploy(t *testing.T, c *cluster.Cluster, namespace string, seconds int) *corev1.Service {
+	t.Helper()
 	if err := c.Apply(t.Context(), fmt.Sprintf(echoes, namespace, seconds)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeNamespace(t, c, namespace) })
 	ctx := patient(t)
 	if err := c.AwaitRollout(ctx, namespace, "echo"); err != nil {
 		t.Fatal(err)
@@ -168,7 +177,7 @@ func (g *crowd) clusterIPs() (ips []netip.Addr) {
 
 func (g *crowd) start(ns *lab.Namespace, who string, to netip.AddrPort, args ...string) {
 	g.t.Helper()
-	args = append([]string{"--every=60ms", to.String()}, args...)
+	args = append([]string{"--every=" + pulse.String(), to.String()}, args...)
 	s, err := client.Start(ns, who+" → "+to.String(), args...)
 	if err != nil {
 		g.t.Fatal(err)
@@ -180,10 +189,12 @@ func (g *crowd) start(ns *lab.Namespace, who string, to netip.AddrPort, args ...
 func (g *crowd) flow(when string) {
 	g.t.Helper()
 	ctx := patient(g.t)
+	var all errgroup.Group
 	for _, s := range g.streams {
-		if err := s.Flow(ctx, 5); err != nil {
-			g.t.Fatalf("%s: %v", when, err)
-		}
+		all.Go(func() error { return s.Flow(ctx, 5) })
+	}
+	if err := all.Wait(); err != nil {
+		g.t.Fatalf("%s: %v", when, err)
 	}
 }
 

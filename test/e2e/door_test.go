@@ -207,7 +207,9 @@ func (g *ground) each(doors []door, atOnce int, what func(door) string, ask func
 	var asking errgroup.Group
 	asking.SetLimit(atOnce)
 	for _, d := range doors {
-		asking.Go(func() error { return until(ctx, what(d), func(ctx context.Context) error { return ask(ctx, d) }) })
+		asking.Go(func() error {
+			return cluster.Until(ctx, what(d), func(ctx context.Context) error { return ask(ctx, d) })
+		})
 	}
 	if err := asking.Wait(); err != nil {
 		g.t.Fatal(err)

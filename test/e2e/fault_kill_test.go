@@ -14,19 +14,18 @@ import (
 	"espalier/test/e2e/cluster"
 )
 
-// killInCommits kills the proxy of a node each time that it writes rules, and with it the program that writes them, a random
-// moment after that was started. It returns how often that was, at most the wanted number: it ends when nothing is written
-// any more.
-func killInCommits(t *testing.T, n *cluster.Node, wanted int) (kills int) {
+// killInCommits kills the proxy of a node some times while it writes rules, and with it the program that writes them, a
+// random moment after that was started.
+func killInCommits(t *testing.T, n *cluster.Node, times int) {
 	t.Helper()
-	for kills < wanted {
+	for kills := 0; kills < times; {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		err := awaitWriter(ctx, n.Proxy)
 		cancel()
 		if err != nil {
 			t.Fatalf("after %d kills: %v", kills, err)
 		}
-		time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond) // any moment will do
+		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond) // any moment will do
 		if !writes(n.Proxy.PID()) {
 			continue // it was too fast
 		}
@@ -37,7 +36,6 @@ func killInCommits(t *testing.T, n *cluster.Node, wanted int) (kills int) {
 			t.Fatal(err)
 		}
 	}
-	return kills
 }
 
 // awaitWriter waits until a proxy has started iptables-restore.

@@ -67,21 +67,9 @@ func letRefusalsThrough(t *testing.T, c *cluster.Cluster) {
 // becomes waits until something is so.
 func (g *ground) becomes(what string, ask func(context.Context) error) {
 	g.t.Helper()
-	if err := until(patient(g.t), what, ask); err != nil {
+	if err := cluster.Until(patient(g.t), what, ask); err != nil {
 		g.t.Fatal(err)
 	}
-}
-
-// until is cluster.Until, whose error is not that there was no time for another answer, but the last answer.
-func until(ctx context.Context, what string, ask func(context.Context) error) error {
-	var last error
-	return cluster.Until(ctx, what, func(ctx context.Context) error {
-		err := ask(ctx)
-		if err == nil || last == nil || ctx.Err() == nil {
-			last = err
-		}
-		return last
-	})
 }
 
 // start starts a pod on a node. It has netexec, with HTTP at 8080 and UDP at 8081, which answers with the pod's name; and

@@ -60,7 +60,7 @@ func (s *shopTest) invite() {
 
 func (s *shopTest) visit(ns *lab.Namespace, node *cluster.Node, who, app string, to netip.AddrPort) {
 	s.Helper()
-	stream, err := client.Start(ns, fmt.Sprintf("%s → %s %s", who, app, to), "--every=30ms", "--timeout=20s", to.String())
+	stream, err := client.Start(ns, fmt.Sprintf("%s → %s %s", who, app, to), "--every=50ms", "--timeout=20s", to.String())
 	s.must(err)
 	s.visitors = append(s.visitors, &visitor{Stream: stream, node: node, app: app})
 }
@@ -80,7 +80,7 @@ func (s *shopTest) step(title string, happens func()) {
 		v.mark = v.Count()
 	}
 	happens()
-	s.flow(60)
+	s.flow(40)
 	requests, failed, resent, slowest := 0, 0, 0, time.Duration(0)
 	for _, v := range s.visitors {
 		v.latest = v.Since(v.mark)

@@ -89,17 +89,16 @@ func quietAfter(t *testing.T) func(string, ...any) {
 	}
 }
 
-// control gives the node its pod ranges, as the controller manager does.
+// control gives the node its pod ranges, as the controller manager does: again if they are lost, as the fake API server lets
+// an older object overwrite a newer one.
 func (b *bench) control() {
 	for b.ctx.Err() == nil {
 		node, err := b.client.CoreV1().Nodes().Get(b.ctx, b.node.Name, metav1.GetOptions{})
-		if err == nil {
+		if err == nil && len(node.Spec.PodCIDRs) == 0 {
 			node.Spec.PodCIDRs = []string{"10.244.1.0/24", "fd00:10:244:1::/64"}
-			if _, err := b.client.CoreV1().Nodes().Update(b.ctx, node, metav1.UpdateOptions{}); err == nil {
-				return
-			}
+			_, _ = b.client.CoreV1().Nodes().Update(b.ctx, node, metav1.UpdateOptions{}) // tried again
 		}
-		time.Sleep(time.Millisecond)
+		pause(b.ctx, 5*time.Millisecond)
 	}
 }
 

@@ -13,14 +13,18 @@ import (
 // Until asks again and again until something is so. What it is not yet is said by an error, the last of which is in the
 // error when ctx ends.
 func Until(ctx context.Context, what string, ask func(context.Context) error) error {
+	var last error
 	for {
 		err := ask(ctx)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil { // else: that there was no time for another answer
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait until %s: %w: %w", what, context.Cause(ctx), err)
+			return fmt.Errorf("wait until %s: %w: %w", what, context.Cause(ctx), last)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		tests = beBusy
 	}
 	os.Exit(sandbox.Main(tests, map[string]sandbox.Role{
-		"sleep": func([]string) int { fmt.Println("up"); select {} },
+		"sleep": func([]string) int { fmt.Println("up"); time.Sleep(time.Hour); return 0 },
 		"go":    beGo,
 	}))
 }
