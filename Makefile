@@ -22,7 +22,7 @@ export PATH  := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 SUDO         := $(if $(filter 0,$(shell id -u)),,sudo env HOME=/root PATH="$(PATH)" CI="$(CI)" GOPROXY="$(GOPROXY)")
 
 # Tests that send packets through the kernel are in these packages; the others need nothing but Go.
-KERNEL       := ./proxier/iptables/... ./proxier/ipvsmode ./proxier/nfacct ./proxier/conntrack ./proxier/generation/... ./proxier/sysctl ./test/netns/... ./test/status ./test/demo/... ./test/bench ./test/bench/bed ./test/life ./deploy/image
+KERNEL       := ./proxier/iptables/... ./proxier/ipvsmode ./proxier/nfacct ./proxier/conntrack ./proxier/generation/... ./proxier/sysctl ./test/netns/... ./test/status ./test/demo/... ./test/bench ./test/bench/bed ./test/life ./deploy/image ./test/container
 UNIT          = $$($(GO) list ./... | grep -vxF -f <($(GO) list $(KERNEL)))
 
 # $(call need,PROBE,PACKAGES): if the command PROBE does not succeed, install the Debian packages.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"debug/elf"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"espalier/proxier/iptables"
+	"espalier/test/container"
 	"espalier/test/netns/lab"
 )
 
@@ -33,14 +34,8 @@ const patience = 30 * time.Second
 var collected = flag.String("rootfs", "", "a root file system that rootfs.sh has collected on another system")
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv("CONTAINER"); text != "" {
-		var s spec
-		err := json.Unmarshal([]byte(text), &s)
-		if err == nil {
-			err = s.enter()
-		}
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(125)
+	if len(os.Args) > 1 && os.Args[1] == container.Role {
+		os.Exit(container.Run(os.Args[2:]))
 	}
 	os.Exit(m.Run())
 }
@@ -147,7 +142,8 @@ type machine struct {
 	t      *testing.T
 	root   string
 	set    *appsv1.DaemonSet
-	mounts map[string]string
+	mounts []container.Mount
+	score  int // of the OOM killer
 	log    lab.Record
 }
 
@@ -186,32 +182,29 @@ func newMachine(t *testing.T, root, variant string, backend iptables.Backend) *m
 		t.Fatal(err)
 	}
 	t.Cleanup(ns.Close)
-	dir := t.TempDir()
-	m := &machine{Namespace: ns, t: t, root: root, set: daemonSet(t, variant), mounts: map[string]string{
-		"/etc/espalier": dir, "/run/xtables.lock": filepath.Join(t.TempDir(), "xtables.lock"), "/shop": t.TempDir(),
-		"/dev/null": "/dev/null",
+	etc, lock, manifests := t.TempDir(), filepath.Join(t.TempDir(), "xtables.lock"), t.TempDir()
+	m := &machine{Namespace: ns, t: t, root: root, set: daemonSet(t, variant), mounts: []container.Mount{
+		{From: etc, To: "/etc/espalier", ReadOnly: true}, {From: lock, To: "/run/xtables.lock"}, {From: manifests, To: "/shop", ReadOnly: true},
 	}}
 	var config corev1.ConfigMap
 	if err := yaml.Unmarshal([]byte(read(t, "../base/configmap.yaml")), &config); err != nil {
 		t.Fatal(err)
 	}
-	config.Data["config.conf"] = strings.NewReplacer(
-		"maxPerCore: 32768", "maxPerCore: 0",
-		"oomScoreAdj: -997", "oomScoreAdj: "+read(t, "/proc/self/oom_score_adj"), // the kubelet's -997 may be out of reach here
-	).Replace(config.Data["config.conf"])
+	score := strings.TrimSpace(read(t, "/proc/self/oom_score_adj")) // the kubelet's -997 may be out of reach here
+	if m.score, err = strconv.Atoi(score); err != nil {
+		t.Fatal(err)
+	}
+	config.Data["config.conf"] = strings.NewReplacer("maxPerCore: 32768", "maxPerCore: 0", "oomScoreAdj: -997", "oomScoreAdj: "+score).Replace(config.Data["config.conf"])
 	write := func(path, text string) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, text := range config.Data {
-		write(filepath.Join(dir, name), text)
+		write(filepath.Join(etc, name), text)
 	}
-	write(m.mounts["/run/xtables.lock"], "")
-	write(filepath.Join(m.mounts["/shop"], "shop.yaml"), shop)
-	if err := prepareRoot(root, m.mounts); err != nil {
-		t.Fatal(err)
-	}
+	write(lock, "")
+	write(filepath.Join(manifests, "shop.yaml"), shop)
 	for _, family := range []string{"iptables", "ip6tables"} {
 		if _, err := ns.Command(strings.NewReader("*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n"), family+"-"+backend.String()+"-restore", "--noflush"); err != nil {
 			t.Fatal(err)
@@ -226,28 +219,27 @@ func newMachine(t *testing.T, root, variant string, backend iptables.Backend) *m
 // start starts a container of the DaemonSet, which serves manifests instead of a cluster.
 func (m *machine) start(c corev1.Container) (wait func() error, stop func()) {
 	m.t.Helper()
-	s := spec{Root: m.root, Mounts: m.mounts, Privileged: *c.SecurityContext.Privileged}
+	s := container.Spec{
+		Root: m.t.TempDir(), Image: m.root, Mounts: m.mounts, Env: []string{"PATH=/usr/local/bin:/usr/sbin"}, OOMScoreAdjust: m.score,
+		Privileged: *c.SecurityContext.Privileged, ReadOnlyRoot: *c.SecurityContext.ReadOnlyRootFilesystem,
+		NoNewPrivileges: c.SecurityContext.AllowPrivilegeEscalation != nil && !*c.SecurityContext.AllowPrivilegeEscalation,
+	}
 	if caps := c.SecurityContext.Capabilities; caps != nil {
-		s.Capabilities = capabilities(caps.Add)
+		for _, name := range caps.Add {
+			s.Capabilities = append(s.Capabilities, string(name))
+		}
 	}
 	for _, arg := range c.Command {
 		s.Argv = append(s.Argv, strings.ReplaceAll(arg, "$(NODE_NAME)", "node-1"))
 	}
-	return m.exec(s, "--manifests=/shop", "-v=2")
-}
-
-func (m *machine) exec(s spec, more ...string) (wait func() error, stop func()) {
-	m.t.Helper()
-	s.Argv = append(s.Argv, more...)
-	text, err := json.Marshal(s)
+	s.Argv = append(s.Argv, "--manifests=/shop", "-v=2")
+	cmd, err := s.Command()
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.log = lab.Record{}
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{"CONTAINER=" + string(text)}
 	cmd.Stdout, cmd.Stderr = &m.log, &m.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := m.Do(cmd.Start); err != nil { // a child inherits the namespace of the thread that forks it
 		m.t.Fatal(err)
 	}

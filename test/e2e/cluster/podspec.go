@@ -10,7 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"espalier/test/e2e/container"
+	"espalier/test/container"
 	"espalier/test/e2e/controlplane"
 )
 

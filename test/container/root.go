@@ -22,13 +22,8 @@ func (s Spec) enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to ourselves: %w", err)
 	}
-	if err := unix.Mount("tmpfs", s.Root, "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("mount a root file system on %s: %w", s.Root, err)
-	}
-	for _, path := range programs {
-		if err := s.program(path); err != nil {
-			return fmt.Errorf("mount %s: %w", path, err)
-		}
+	if err := s.files(); err != nil {
+		return err
 	}
 	if err := s.kernel(); err != nil {
 		return fmt.Errorf("mount what the kernel shows: %w", err)
@@ -39,7 +34,7 @@ func (s Spec) enter() error {
 		}
 	}
 	if s.ReadOnlyRoot {
-		if err := unix.Mount("", s.Root, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		if err := unix.Mount("", s.Root, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 			return fmt.Errorf("make the root file system read-only: %w", err)
 		}
 	}
@@ -53,6 +48,25 @@ func (s Spec) enter() error {
 		return fmt.Errorf("leave the old root file system: %w", err)
 	}
 	return unix.Chdir("/")
+}
+
+// files mounts the root file system, and into it what an image has.
+func (s Spec) files() error {
+	if s.Image != "" {
+		if err := unix.Mount(s.Image, s.Root, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", s.Image, s.Root, err)
+		}
+		return nil
+	}
+	if err := unix.Mount("tmpfs", s.Root, "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("mount a root file system on %s: %w", s.Root, err)
+	}
+	for _, path := range programs {
+		if err := s.program(path); err != nil {
+			return fmt.Errorf("mount %s: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // program shows a file or folder of the host, or the link that is in its place, if it exists.

@@ -8,15 +8,25 @@ import (
 	"strings"
 	"testing"
 
-	"espalier/test/e2e/container"
-	"espalier/test/e2e/sandbox"
+	"espalier/test/container"
+	"espalier/test/netns/lab"
 )
 
-func TestMain(m *testing.M) { os.Exit(sandbox.Main(m.Run, container.Roles)) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == container.Role {
+		os.Exit(container.Run(os.Args[2:]))
+	}
+	os.Exit(m.Run())
+}
 
-// run runs a script in a container, and returns what it prints.
+// run runs a script in a container, in a network namespace of its own, and returns what it prints.
 func run(t *testing.T, s container.Spec, script string) string {
 	t.Helper()
+	ns, err := lab.NewNamespace("container")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
 	s.Root = t.TempDir()
 	s.Argv = []string{"/bin/sh", "-c", script}
 	s.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -24,7 +34,11 @@ func run(t *testing.T, s container.Spec, script string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.CombinedOutput()
+	var out []byte
+	err = ns.Do(func() (err error) { // the child gets the namespace of the thread that starts it
+		out, err = cmd.CombinedOutput()
+		return err
+	})
 	if _, ended := err.(*exec.ExitError); err != nil && !ended { //nolint:errorlint // Run wraps nothing
 		t.Fatal(err)
 	}
@@ -32,6 +46,13 @@ func run(t *testing.T, s container.Spec, script string) string {
 }
 
 func TestAContainerHasWhatItIsGivenAndNoMore(t *testing.T) {
+	if err := lab.Usable(); err != nil || lab.Rootless() {
+		text := fmt.Sprintf("needs root, for namespaces and mounts: %v", err)
+		if os.Getenv("NETNS") != "" {
+			t.Fatal(text)
+		}
+		t.Skip(text)
+	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("hello"), 0o644); err != nil {
 		t.Fatal(err)
@@ -41,6 +62,12 @@ func TestAContainerHasWhatItIsGivenAndNoMore(t *testing.T) {
 		Mounts: []container.Mount{{From: dir, To: "/etc/config", ReadOnly: true}, {From: dir, To: "/data"}},
 	}
 	privileged := container.Spec{Privileged: true}
+	image := container.Spec{Image: t.TempDir(), ReadOnlyRoot: true, Capabilities: []string{"NET_ADMIN"}, Mounts: []container.Mount{
+		{From: "/bin", To: "/bin"}, {From: "/lib", To: "/lib"}, {From: "/lib64", To: "/lib64"}, {From: "/usr/bin", To: "/usr/bin"}, {From: dir, To: "/data"},
+	}}
+	if err := os.WriteFile(filepath.Join(image.Image, "of-the-image"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	const caps = `sed -n 's/^Cap\(Eff\|Bnd\):.*\(....\)$/\2/p' /proc/self/status | tr '\n' ' '`
 	for _, c := range []struct {
 		what   string
@@ -58,6 +85,8 @@ func TestAContainerHasWhatItIsGivenAndNoMore(t *testing.T) {
 		{"it cannot set sysctls", confined, "echo 1 2>&1 >/proc/sys/net/ipv4/ip_forward | grep -o 'Read-only file system'", "Read-only file system"},
 		{"it does not see the machine's files", confined, "ls / | grep -c '^home$\\|^root$\\|^tmp$\\|^var$'", "0"},
 		{"it cannot mount", confined, "mount -t tmpfs none /data 2>&1 | grep -o 'permission denied'", "permission denied"},
+		{"it has the files of its image", image, "ls -d /of-the-image /usr/sbin 2>/dev/null", "/of-the-image"},
+		{"it cannot write to its image", image, "mkdir /new 2>&1 | grep -o 'Read-only file system'", "Read-only file system"},
 		{"a privileged one sets sysctls", privileged, "echo 1 >/proc/sys/net/ipv4/ip_forward && echo done", "done"},
 		{"a privileged one has every capability", privileged, caps, "ffff ffff"},
 	} {

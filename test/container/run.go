@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// become turns this process into the program of a container. It returns only if that cannot be.
-func become(args []string) int {
+// Run turns this process into the program of a container. It returns the exit code, only if that cannot be.
+func Run(args []string) int {
 	runtime.LockOSThread() // capabilities belong to a thread, and exec keeps those of its caller
 	var s Spec
 	err := json.Unmarshal([]byte(args[0]), &s)

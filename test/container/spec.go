@@ -8,8 +8,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"espalier/test/e2e/sandbox"
 )
 
 // Spec is a container.
@@ -18,7 +16,10 @@ type Spec struct {
 	Env  []string
 
 	// Root is an existing empty folder over which the root file system is mounted, out of sight of others.
-	Root   string
+	Root string
+	// Image is a folder with the files of an image, into which the places of mounts are made. Empty: the root file system has
+	// the host's programs.
+	Image  string
 	Mounts []Mount
 
 	// Privileged means all capabilities, and a writable /proc/sys and /sys.
@@ -35,11 +36,9 @@ type Mount struct {
 	ReadOnly bool
 }
 
-// role is the first argument of the process that becomes the container.
-const role = "container"
-
-// Roles is what a binary that uses the package gives to sandbox.Main.
-var Roles = map[string]sandbox.Role{role: become}
+// Role is the first argument of the process that becomes the container: a binary that uses the package calls Run with the
+// other arguments then, before anything else.
+const Role = "container"
 
 // Command returns the command that runs the container. Its process is number 1 inside: all others end with it.
 func (s Spec) Command() (*exec.Cmd, error) {
@@ -52,7 +51,7 @@ func (s Spec) Command() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := sandbox.Again(role, string(text))
+	cmd := exec.Command("/proc/self/exe", Role, string(text))
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS}
 	return cmd, nil
