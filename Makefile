@@ -37,10 +37,10 @@ endef
 
 # The end-to-end tests are a module of their own, so that the requirements of a whole control plane are not the product's.
 E2E          := test/e2e
-# These know neither network nor backend: once is enough. The last one has a cluster to itself, which ends with it: to delete what
-# it makes would take as long as to make it.
+# These know neither network nor backend: once is enough.
 ONCE         := ^Test(AnAPIServer|AfterACompaction|ANodeThat|ANodeReboots)
-LAST         := ^TestFiveThousand
+# This one has a cluster to itself, which ends with it: to delete what it makes would take as long as to make it.
+ALONE        := ^TestFiveThousand
 KUBERNETES    = $$(sed -nE 's|.*k8s.io/kubernetes (v[0-9.]+).*|\1|p' $(E2E)/go.mod)
 
 .PHONY: help build test race vet fmt lint fuzz bench cover demo e2e control-plane clean kernel-tools nft c-compiler
@@ -93,22 +93,27 @@ demo: build kernel-tools ## a web shop of three Services in network namespaces; 
 e2e: build control-plane kernel-tools nft ## a real cluster of three nodes, for each of NETWORKS (overlay routed) at the same time (root or sudo)
 	@# another version, for the upgrade
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-X main.version=v9.9.9' -o $(E2E)/bin/espalier-next ./cmd/espalier
-	@begun=$$SECONDS; $(MAKE) --no-print-directory --keep-going -j $(words $(NETWORKS)) $(NETWORKS:%=e2e-%) && \
-	  echo "make: all of it took $$((SECONDS - begun)) s"
+	@begun=$$SECONDS; $(MAKE) --no-print-directory --keep-going -j $(E2EJOBS:%=e2e-%) && echo "make: all of it took $$((SECONDS - begun)) s"
 
-# $(call e2e-test,NETWORK,FLAGS PACKAGES): each line of what is printed begins with the network; in JSON, the package does.
+# What runs at the same time: a cluster of each network, and what needs another cluster or none. With -run in TESTFLAGS, what
+# that names, in the clusters.
+SOME         := $(findstring -run,$(TESTFLAGS))
+E2EJOBS      := $(NETWORKS) $(if $(SOME),,parts)
+
+# $(call e2e-test,NETWORK,FLAGS PACKAGES): each line of what is printed begins with the name of the job; in JSON, the package does.
 define e2e-test
 	@set -o pipefail; cd $(E2E); \
 	$(SUDO) env E2E_NETWORK=$(1) CGO_ENABLED=0 $(GO) test -trimpath -v -count=1 -p 1 -parallel 8 -timeout 30m $(TESTFLAGS) $(2) 2>&1 | \
-	  sed -u -e '/^{"/{s/"Package":"/&$(1): /;b}' -e 's/^/$(1): /'
+	  sed -u -e '/^{"/{s/"Package":"/&$(@:e2e-%=%): /;b}' -e 's/^/$(@:e2e-%=%): /'
 endef
 
-# With -run in TESTFLAGS, what that names.
-e2e-%: first = $(filter $*,$(firstword $(NETWORKS)))
-e2e-%: left-out = $(if $(filter $*,$(lastword $(NETWORKS))),$(LAST),$(ONCE)|$(LAST))
+e2e-parts:
+	$(call e2e-test,$(firstword $(NETWORKS)),-run '$(ALONE)' .)
+	$(call e2e-test,$(firstword $(NETWORKS)),$$($(GO) list ./... | tail -n +2))
+	$(if $(word 2,$(NETWORKS)),$(call e2e-test,$(word 2,$(NETWORKS)),./coexist))
+
 e2e-%:
-	$(call e2e-test,$*,$(if $(findstring -run,$(TESTFLAGS)),,-skip '$(left-out)') $(if $(first),./...,. ./coexist))
-	$(if $(first),$(if $(findstring -run,$(TESTFLAGS)),,$(call e2e-test,$*,-run '$(LAST)' .)))
+	$(call e2e-test,$*,$(if $(SOME),,-skip '$(ALONE)$(if $(filter $*,$(lastword $(NETWORKS))),,|$(ONCE))') .)
 
 control-plane: ## build Kubernetes' control plane and etcd for e2e: 8 minutes on two cores, but the first time only
 	@test -e $(E2E)/bin/etcd || echo "make: building etcd and Kubernetes, which takes about 8 minutes the first time"
