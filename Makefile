@@ -37,8 +37,9 @@ endef
 
 # The end-to-end tests are a module of their own, so that the requirements of a whole control plane are not the product's.
 E2E          := test/e2e
-# These know neither network nor backend: once is enough.
-ONCE         := ^Test(AnAPIServer|AfterACompaction|ANodeThat|ANodeReboots)
+# These know neither network nor backend: once is enough, some with the first and some with the last of NETWORKS.
+ONCE_FIRST   := ^Test(AnAPIServer|AfterACompaction)
+ONCE_LAST    := ^Test(ANodeThat|ANodeReboots)
 # This one has a cluster to itself, which ends with it: to delete what it makes would take as long as to make it.
 ALONE        := ^TestFiveThousand
 KUBERNETES    = $$(sed -nE 's|.*k8s.io/kubernetes (v[0-9.]+).*|\1|p' $(E2E)/go.mod)
@@ -103,7 +104,7 @@ E2EJOBS      := $(NETWORKS) $(if $(SOME),,parts)
 # $(call e2e-test,NETWORK,FLAGS PACKAGES): each line of what is printed begins with the name of the job; in JSON, the package does.
 define e2e-test
 	@set -o pipefail; cd $(E2E); \
-	$(SUDO) env E2E_NETWORK=$(1) CGO_ENABLED=0 $(GO) test -trimpath -v -count=1 -p 1 -parallel 8 -timeout 30m $(TESTFLAGS) $(2) 2>&1 | \
+	$(SUDO) env E2E_NETWORK=$(1) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -v -count=1 -p 1 -parallel 8 -timeout 30m $(TESTFLAGS) $(2) 2>&1 | \
 	  sed -u -e '/^{"/{s/"Package":"/&$(@:e2e-%=%): /;b}' -e 's/^/$(@:e2e-%=%): /'
 endef
 
@@ -112,8 +113,9 @@ e2e-parts:
 	$(call e2e-test,$(firstword $(NETWORKS)),$$($(GO) list ./... | tail -n +2))
 	$(if $(word 2,$(NETWORKS)),$(call e2e-test,$(word 2,$(NETWORKS)),./coexist))
 
+e2e-%: others = $(if $(filter $*,$(firstword $(NETWORKS))),,|$(ONCE_FIRST))$(if $(filter $*,$(lastword $(NETWORKS))),,|$(ONCE_LAST))
 e2e-%:
-	$(call e2e-test,$*,$(if $(SOME),,-skip '$(ALONE)$(if $(filter $*,$(lastword $(NETWORKS))),,|$(ONCE))') .)
+	$(call e2e-test,$*,$(if $(SOME),,-skip '$(ALONE)$(others)') .)
 
 control-plane: ## build Kubernetes' control plane and etcd for e2e: 8 minutes on two cores, but the first time only
 	@test -e $(E2E)/bin/etcd || echo "make: building etcd and Kubernetes, which takes about 8 minutes the first time"

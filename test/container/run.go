@@ -32,6 +32,11 @@ func Run(args []string) int {
 
 // confine gives up what the program may not do.
 func (s Spec) confine() error {
+	if s.Nice != 0 { // not even the own priority may be set again everywhere
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, s.Nice); err != nil {
+			return fmt.Errorf("set the priority: %w", err)
+		}
+	}
 	err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(s.OOMScoreAdjust)), 0)
 	if err != nil && !errors.Is(err, os.ErrPermission) { // root may lack CAP_SYS_RESOURCE, where it is in a container itself
 		return err

@@ -28,6 +28,7 @@ type Spec struct {
 	ReadOnlyRoot    bool
 	NoNewPrivileges bool
 	OOMScoreAdjust  int
+	Nice            int // 0 to 19: how much the program stands back where processors are short
 }
 
 // Mount is a file or folder of the host that is seen inside.

@@ -89,6 +89,17 @@ func deploy(t *testing.T, c *cluster.Cluster, namespace string, seconds int) *co
 	if err := c.AwaitRollout(ctx, namespace, "echo"); err != nil {
 		t.Fatal(err)
 	}
+	// Pods are ready before controllers and proxies know.
+	err := cluster.Until(ctx, "rules of all nodes lead to all pods of echo", func(ctx context.Context) error {
+		pods, err := c.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=echo"})
+		if err != nil {
+			return err
+		}
+		return areEndpoints(c, true, pods.Items...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := c.Client.CoreV1().Services(namespace).Get(ctx, "echo", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -53,6 +53,14 @@ func TestFiveThousandServicesAreMadeInOneGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := gather(t, c, service, c.Nodes[0])
+	// Here all nodes share the processors, and a proxy writes whatever there is as soon as it can. The API server, which makes
+	// the Services, shall not have to wait for that.
+	for _, n := range c.Nodes {
+		n.Proxy.Nice = 5
+		if err := n.Proxy.Restart(patient(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	begun := time.Now()
 	made := makeServices(t, c, service.Namespace, many)

@@ -63,7 +63,7 @@ func TestReadinessTakesAnEndpointOutAndIn(t *testing.T) {
 	}
 	moody := pods.Items[0]
 	known := func(want bool) func(context.Context) error {
-		return func(context.Context) error { return isEndpoint(c, moody, want) }
+		return func(context.Context) error { return areEndpoints(c, want, moody) }
 	}
 	if err := cluster.Until(patient(t), "all nodes know "+moody.Name, known(true)); err != nil {
 		t.Fatal(err)
@@ -95,16 +95,18 @@ func tellReadiness(t *testing.T, c *cluster.Cluster, p corev1.Pod, ready bool) {
 	}
 }
 
-// isEndpoint returns nil if the rules of all nodes lead to all addresses of a pod, or those of none to any.
-func isEndpoint(c *cluster.Cluster, p corev1.Pod, want bool) error {
+// areEndpoints returns nil if the rules of all nodes lead to all addresses of pods, or those of none to any.
+func areEndpoints(c *cluster.Cluster, want bool, pods ...corev1.Pod) error {
 	for _, n := range c.Nodes {
 		have, err := destinations(n, c.Config.Backend)
 		if err != nil {
 			return err
 		}
-		for _, ip := range podAddrs(p) {
-			if have[ip] != want {
-				return fmt.Errorf("%s: a rule leads to %s: %t", n.Name, ip, have[ip])
+		for _, p := range pods {
+			for _, ip := range podAddrs(p) {
+				if have[ip] != want {
+					return fmt.Errorf("%s: a rule leads to %s: %t", n.Name, ip, have[ip])
+				}
 			}
 		}
 	}

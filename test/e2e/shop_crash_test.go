@@ -98,7 +98,7 @@ func failure(text string) string {
 // awaitOut waits until no node has a rule that leads to the pod.
 func (s *shopTest) awaitOut(victim corev1.Pod) error {
 	return cluster.Until(s.ctx(), victim.Name+" is in no rule", func(context.Context) error {
-		return isEndpoint(s.c, victim, false)
+		return areEndpoints(s.c, false, victim)
 	})
 }
 

@@ -25,7 +25,7 @@ func Until(ctx context.Context, what string, ask func(context.Context) error) er
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait until %s: %w: %w", what, context.Cause(ctx), last)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

@@ -26,7 +26,7 @@ const critical = -997
 // spec translates a container of the DaemonSet as the kubelet does. A field of the manifest that matters, and that is not
 // translated, is an error.
 func (p *Proxy) spec(w *Workload, c corev1.Container) (container.Spec, error) {
-	s := container.Spec{Root: p.dir("root"), OOMScoreAdjust: critical}
+	s := container.Spec{Root: p.dir("root"), OOMScoreAdjust: critical, Nice: p.Nice}
 	env := map[string]string{
 		"KUBERNETES_SERVICE_HOST": controlplane.ServiceIP.String(),
 		"KUBERNETES_SERVICE_PORT": "443",

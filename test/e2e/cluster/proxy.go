@@ -20,6 +20,8 @@ import (
 // started again, at once the first time, and then after a pause; when its livenessProbe fails, it is killed.
 type Proxy struct {
 	Log process.Log // of all its containers, one after the other
+	// Nice is how much containers that are started from now on stand back where processors are short.
+	Nice int
 
 	cluster *Cluster
 	node    *Node
