@@ -1,6 +1,8 @@
 package life
 
 import (
+	"os"
+	"os/signal"
 	"regexp"
 	"strings"
 	"syscall"
@@ -39,6 +41,9 @@ func TestTheEndLeavesAllRules(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			if signal.Ignored(test.signal) { // as under nohup, whose children would ignore it, too; one that is caught is not inherited
+				signal.Notify(make(chan os.Signal, 1), test.signal)
+			}
 			s := newSite(t)
 			s.api.Apply(node("127.0.0.1"))
 			s.start("--cluster-cidr=10.180.0.0/16")
