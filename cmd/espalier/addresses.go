@@ -30,6 +30,9 @@ func (r *run) addresses(ctx context.Context, f ipproto.Family, moved func()) <-c
 func followAddresses(ctx context.Context, f ipproto.Family, changed func()) {
 	const again = 30 * time.Second
 	failed := func(err error) {
+		if ctx.Err() != nil {
+			return // the socket was closed, by us
+		}
 		klog.V(2).InfoS("Cannot follow the addresses of this node; will try again", "family", f, "because", err)
 	}
 	for ctx.Err() == nil {
