@@ -80,6 +80,7 @@ func deployLingering(t *testing.T, c *cluster.Cluster, namespace string, seconds
 	return deploy(t, c, namespace, seconds)
 }
 
+// deploy does the same, and leaves it there.
 func deploy(t *testing.T, c *cluster.Cluster, namespace string, seconds int) *corev1.Service {
 	t.Helper()
 	if err := c.Apply(t.Context(), fmt.Sprintf(echoes, namespace, seconds)); err != nil {

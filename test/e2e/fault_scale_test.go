@@ -19,8 +19,11 @@ import (
 	"espalier/test/netns/lab"
 )
 
-// many is how many Services are made in one go.
-const many = 5000
+// many is how many Services are made in one go, by makersAtATime.
+const (
+	many          = 5000
+	makersAtATime = 16
+)
 
 // few is what they lead to. What is tried here is the number of Services.
 const few = `
@@ -101,7 +104,7 @@ func makeServices(t *testing.T, c *cluster.Cluster, namespace string, number int
 		makers.Go(func() error {
 			for i := maker; i < number; i += makersAtATime {
 				s, err := c.Client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
-					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("many-%d", i), Labels: map[string]string{"many": ""}},
+					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("many-%d", i)},
 					Spec: corev1.ServiceSpec{
 						Selector: map[string]string{"app": "few"},
 						Ports:    []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromString("http")}},
@@ -130,8 +133,6 @@ func makeServices(t *testing.T, c *cluster.Cluster, namespace string, number int
 		return addrs
 	}
 }
-
-const makersAtATime = 16
 
 // deleteServices deletes some of those that were made first.
 func deleteServices(t *testing.T, c *cluster.Cluster, namespace string, number int) {
